@@ -1,0 +1,64 @@
+"""Typed reading of settings from the environment.
+
+Every name may also be given as ``NAME_FILE``, the path of a file that holds the value (how Kubernetes mounts secrets).
+A value that cannot be read as its type raises ``ImproperlyConfigured`` and names the variable; nothing is guessed.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+TRUE = {"1", "true", "yes", "on"}
+FALSE = {"0", "false", "no", "off", ""}
+
+
+def text(name: str, default: str = "") -> str:
+    """The variable's value, or the content of the file its ``_FILE`` twin names, or ``default``."""
+    path = os.environ.get(f"{name}_FILE")
+    if path:
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except OSError as exc:
+            raise ImproperlyConfigured(f"{name}_FILE names a file that cannot be read: {exc}") from exc
+    return os.environ.get(name, default)
+
+
+def flag(name: str, default: bool = False) -> bool:
+    value = text(name, "1" if default else "0").lower()
+    if value in TRUE:
+        return True
+    if value in FALSE:
+        return False
+    raise ImproperlyConfigured(f"{name} must be one of true, false, 1, 0, yes, no, on, off; it is {value!r}.")
+
+
+def number(name: str, default: int) -> int:
+    value = text(name, str(default))
+    try:
+        return int(value)
+    except ValueError as exc:
+        raise ImproperlyConfigured(f"{name} must be a whole number; it is {value!r}.") from exc
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """A comma-separated list, without empty items."""
+    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's ``DATABASES`` entry for a libpq connection string (``postgresql://…``, sockets included)."""
+    try:
+        parts = conninfo_to_dict(url)
+    except ProgrammingError as exc:
+        raise ImproperlyConfigured(f"DATABASE_URL is not a PostgreSQL connection string: {exc}") from exc
+    if not url.startswith(("postgres://", "postgresql://")):
+        raise ImproperlyConfigured("DATABASE_URL must begin with postgresql:// — PostgreSQL is the only database.")
+    known = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+    entry: dict[str, Any] = {"ENGINE": "django.db.backends.postgresql"}
+    entry |= {django: str(parts.get(libpq) or "") for libpq, django in known.items()}
+    entry["OPTIONS"] = {key: value for key, value in parts.items() if key not in known}
+    return entry
