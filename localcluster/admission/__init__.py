@@ -1,0 +1,1 @@
+"""Admission: what may change or refuse an object between validation and storage."""
