@@ -100,6 +100,7 @@ class Store:
         self._observers: list[Callable[[Change], None]] = []
         self._transaction: list[Entry] | None = None
         self._waiting: list[Change] = []
+        self._history_base = 0
         self.revision = 1
         for entries in journal.load():
             for entry in entries:
@@ -207,7 +208,7 @@ class Store:
     def _bucket(self, name: str) -> _Bucket:
         box = self._buckets.get(name)
         if box is None:
-            box = self._buckets[name] = _Bucket()
+            box = self._buckets[name] = _Bucket(history_start=self._history_base)
         return box
 
     def _record(self, entry: Entry) -> None:
@@ -218,14 +219,13 @@ class Store:
 
     def _replay(self, operation: bytes, bucket: str, raw: bytes) -> None:
         if operation == b"R":
-            self.revision = int(bucket)
+            self.revision = self._history_base = int(bucket)
             return
         obj = orjson.loads(raw)
         revision = int(obj["metadata"]["resourceVersion"])
         item = Item(obj, raw, revision, (namespace_of(obj), name_of(obj)))
         if revision <= self.revision:  # part of a compaction's snapshot: state, not history
             self._index(self._bucket(bucket), bucket, item, None)
-            self._bucket(bucket).history_start = self.revision
             return
         if operation == b"P":
             self._apply_put(bucket, item)

@@ -9,8 +9,9 @@ from typing import Any
 
 import orjson
 
+from platform_portal import names
+
 Object = dict[str, Any]
-MANAGED_BY = "ml-platform"
 SERVICE_ACCOUNT = "ml-job-runner"
 
 
@@ -28,7 +29,7 @@ class TenantWish:
 
     @property
     def namespace(self) -> str:
-        return f"ml-{self.slug}"
+        return names.namespace(self.slug)
 
 
 def objects(wish: TenantWish) -> list[Object]:
@@ -100,7 +101,7 @@ def network_policy(wish: TenantWish) -> Object:
 
 
 def _labels(wish: TenantWish) -> dict[str, str]:
-    return {"tenant": wish.slug, "cost-center": wish.cost_center, "managed-by": MANAGED_BY}
+    return {"tenant": wish.slug, "cost-center": wish.cost_center, "managed-by": names.MANAGED_BY}
 
 
 def _object(wish: TenantWish, api_version: str, kind: str, name: str) -> Object:

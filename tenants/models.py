@@ -1,7 +1,5 @@
 """Teams (tenants), who belongs to them, and the tokens by which scripts act for them."""
 
-import uuid
-
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -115,7 +113,6 @@ class ClusterContact(models.Model):
     name = models.CharField(max_length=50, primary_key=True, default="default")
     seen_at = models.DateTimeField(null=True)
     error = models.TextField(blank=True)
-    instance = models.UUIDField(default=uuid.uuid4)
 
     def __str__(self) -> str:
         return self.name

@@ -25,6 +25,8 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
 Object = dict[str, Any]
+Objects = list[Object]
+Names = list[str]
 T = TypeVar("T")
 
 # Resource -> path of its group and version.
@@ -192,8 +194,8 @@ class Cluster:
     def get(self, path: str, **query: Any) -> Object:
         return self._accepted("GET", path, **query)
 
-    def list(self, path: str, **query: Any) -> list[Object]:
-        items: list[Object] = self.get(path, **query)["items"]
+    def list(self, path: str, **query: Any) -> Objects:
+        items: Objects = self.get(path, **query)["items"]
         return items
 
     def create(self, path: str, body: Object, **query: Any) -> Object:
@@ -249,7 +251,9 @@ class Cluster:
             if wanted(value):
                 return value
             if time.monotonic() > deadline:
-                raise TooLate(f"not seen in {self.patience:.0f} s: {what}; last: {json.dumps(value, default=str)[:6000]}")
+                raise TooLate(
+                    f"not seen in {self.patience:.0f} s: {what}; last: {json.dumps(value, default=str)[:6000]}"
+                )
             time.sleep(pause)
             pause = min(pause * 1.5, 0.5 if self.real else 0.1)
 
@@ -266,9 +270,9 @@ class Cluster:
         return answer.json
 
     def _credentials(self) -> dict[str, str]:
-        token = self.configuration.get_api_key_with_prefix("authorization") or self.configuration.get_api_key_with_prefix(
-            "BearerToken"
-        )
+        token = self.configuration.get_api_key_with_prefix(
+            "authorization"
+        ) or self.configuration.get_api_key_with_prefix("BearerToken")
         return {"Authorization": token} if token else {}
 
 
@@ -288,10 +292,10 @@ class Space:
     def get(self, resource: str, name: str) -> Object:
         return self.cluster.get(self.path(resource, name))
 
-    def list(self, resource: str, **query: Any) -> list[Object]:
+    def list(self, resource: str, **query: Any) -> Objects:
         return self.cluster.list(self.path(resource), **query)
 
-    def names(self, resource: str, **query: Any) -> list[str]:
+    def names(self, resource: str, **query: Any) -> Names:
         return sorted(obj["metadata"]["name"] for obj in self.list(resource, **query))
 
     def patch(self, resource: str, name: str, body: Any, content_type: str = MERGE_PATCH, **query: Any) -> Object:
@@ -306,7 +310,7 @@ class Space:
     def wait(self, resource: str, name: str, wanted: Callable[[Object], bool], what: str) -> Object:
         return self.cluster.wait(self.path(resource, name), wanted, what)
 
-    def wait_list(self, resource: str, wanted: Callable[[list[Object]], bool], what: str, **query: Any) -> list[Object]:
+    def wait_list(self, resource: str, wanted: Callable[[Objects], bool], what: str, **query: Any) -> Objects:
         return self.cluster.until(lambda: self.list(resource, **query), wanted, f"{resource} {what}")
 
     def wait_gone(self, resource: str, name: str) -> None:
@@ -340,9 +344,9 @@ class Space:
         assert ended["status"]["phase"] == "Succeeded", f"{ended['status']} log: {text}"
         return text
 
-    def wait_log(self, pod: str, wanted: str) -> str:
+    def wait_log(self, pod: str, wanted: str, **query: Any) -> str:
         return self.cluster.until(
-            lambda: self.cluster.call("GET", self.path("pods", pod, "log"), headers={"Accept": "*/*"}).text,
+            lambda: self.cluster.call("GET", self.path("pods", pod, "log"), headers={"Accept": "*/*"}, **query).text,
             lambda text: wanted in text,
             f"{wanted!r} in the log of {pod}",
         )

@@ -14,15 +14,6 @@ import pytest
 from .api import Cluster, Space, path_of
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--real-cluster",
-        action="store_true",
-        default=False,
-        help="run tests/cluster against the cluster of $KUBECONFIG instead of localcluster",
-    )
-
-
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if request.config.getoption("real_cluster", default=False):

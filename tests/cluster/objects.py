@@ -16,14 +16,18 @@ SMALL = {"requests": {"cpu": "10m", "memory": "32Mi"}}
 # Ends soon after SIGTERM: process 1 of a container has no default action for it.
 SLEEP = 'trap "exit 143" TERM; sleep 600 & wait'
 
-# Answers every path with its own name and what was asked; $PORT as the contract's serving containers do.
+# Answers every path with its own name and what was asked, listening on $PORT as the contract's serving containers do.
+# POST /break makes it unready.
 SERVER = """
 import http.server, os
+broken = []
 class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self):
-        length = int(self.headers.get("Content-Length") or 0)
-        body = (self.command + " " + self.path + " " + os.environ.get("ANSWER", "") + " ").encode() + self.rfile.read(length)
-        self.send_response(503 if os.path.exists("unready") and self.path == "/ready" else 200)
+        asked = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        if self.path == "/break":
+            broken.append(True)
+        body = " ".join([self.command, self.path, os.environ.get("ANSWER", "-"), asked]).encode()
+        self.send_response(503 if broken and self.path == "/ready" else 200)
         self.send_header("X-Served-By", "test")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -103,7 +107,9 @@ def secret(name: str, data: dict[str, str]) -> Object:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
 
 
-def deployment(name: str, replicas: int = 1, spec: Object | None = None, pod: Object | None = None, **fields: Any) -> Object:
+def deployment(
+    name: str, replicas: int = 1, spec: Object | None = None, pod: Object | None = None, **fields: Any
+) -> Object:
     """A web server that is ready once it answers; `ANSWER` in its env marks its version."""
     fields = {
         "env": [{"name": "PORT", "value": "8080"}],

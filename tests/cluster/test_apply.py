@@ -13,7 +13,9 @@ def _manager(obj: Object, name: str) -> Object:
 
 def test_apply_creates_what_is_missing(space: Space) -> None:
     path = space.path("configmaps", "a")
-    answer = space.cluster.call("PATCH", path, config_map("a", {"k": "v"}), content_type=APPLY_PATCH, fieldManager="platform")
+    answer = space.cluster.call(
+        "PATCH", path, config_map("a", {"k": "v"}), content_type=APPLY_PATCH, fieldManager="platform"
+    )
     assert answer.code == 201
     made = answer.json
     assert made["data"] == {"k": "v"}

@@ -96,7 +96,9 @@ def test_an_unknown_name_is_not_found(space: Space, method: str) -> None:
 
 
 def test_updating_an_unknown_name_is_not_found(space: Space) -> None:
-    space.cluster.refused(404, "NotFound", "PATCH", space.path("secrets", "none"), {}, content_type="application/merge-patch+json")
+    space.cluster.refused(
+        404, "NotFound", "PATCH", space.path("secrets", "none"), {}, content_type="application/merge-patch+json"
+    )
     body = job("none", "true", {"suspend": True})
     body["metadata"]["resourceVersion"] = "1"
     answer = space.cluster.call("PUT", space.path("jobs", "none"), body)
@@ -117,13 +119,19 @@ def test_creating_in_an_unknown_namespace_is_not_found(cluster: Cluster) -> None
     assert status["message"] == 'namespaces "no-such-namespace" not found'
 
 
+def _nameless_container() -> Object:
+    body = pod("a", "true")
+    body["spec"]["containers"][0]["name"] = ""
+    return body
+
+
 INVALID: list[tuple[str, Object, str]] = [
     ("a name with capitals", config_map("Not-A-Name"), "metadata.name"),
     ("no name at all", config_map(""), "metadata.name"),
     ("a bad label", config_map("a", labels={"ok": "not ok!"}), "metadata.labels"),
     ("a pod without containers", pod("a", "true", {"containers": []}), "spec.containers"),
     ("an unknown restart policy", pod("a", "true", {"restartPolicy": "Perhaps"}), "spec.restartPolicy"),
-    ("a container without a name", pod("a", "true", name=""), "spec.containers[0].name"),
+    ("a container without a name", _nameless_container(), "spec.containers[0].name"),
     ("a container without an image", pod("a", "true", image=""), "spec.containers[0].image"),
     (
         "requests over limits",
@@ -135,7 +143,11 @@ INVALID: list[tuple[str, Object, str]] = [
         pod("a", "true", volumeMounts=[{"name": "none", "mountPath": "/x"}]),
         "spec.containers[0].volumeMounts[0].name",
     ),
-    ("a job that always restarts", job("a", "true", pod={"restartPolicy": "Always"}), "spec.template.spec.restartPolicy"),
+    (
+        "a job that always restarts",
+        job("a", "true", pod={"restartPolicy": "Always"}),
+        "spec.template.spec.restartPolicy",
+    ),
     ("a negative back-off limit", job("a", "true", {"backoffLimit": -1}), "spec.backoffLimit"),
     (
         "an indexed job without completions",
@@ -160,7 +172,7 @@ def test_an_invalid_object_is_422_and_names_the_field(space: Space, body: Object
     resource = {"ConfigMap": "configmaps", "Pod": "pods", "Job": "jobs"}[body["kind"]]
     status = space.cluster.refused(422, "Invalid", "POST", space.path(resource), body)
     assert field in [cause["field"] for cause in status["details"]["causes"]]
-    assert f'{body["kind"]}' in status["message"]
+    assert f"{body['kind']}" in status["message"]
     assert "is invalid: " in status["message"]
     assert space.names(resource, labelSelector="app") == []
 
@@ -187,7 +199,9 @@ def test_a_body_for_another_namespace_is_a_bad_request(space: Space) -> None:
 
 
 def test_an_unknown_content_type_is_unsupported(space: Space) -> None:
-    space.cluster.refused(415, "UnsupportedMediaType", "POST", space.path("configmaps"), b"hello", content_type="text/plain")
+    space.cluster.refused(
+        415, "UnsupportedMediaType", "POST", space.path("configmaps"), b"hello", content_type="text/plain"
+    )
 
 
 def test_an_update_bumps_the_resource_version(space: Space) -> None:
@@ -352,7 +366,9 @@ def test_the_caller_can_ask_what_it_may_do(space: Space) -> None:
     body = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": {"namespace": space.name, "verb": "create", "group": "batch", "resource": "jobs"}},
+        "spec": {
+            "resourceAttributes": {"namespace": space.name, "verb": "create", "group": "batch", "resource": "jobs"}
+        },
     }
     answer = space.cluster.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body)
     assert answer["status"]["allowed"] is True

@@ -1,0 +1,92 @@
+"""Fetches a job's source archive into its workspace: the program of the init container, sent as text in the manifest.
+
+Needs nothing but Python 3.8's standard library, because it runs in whatever image the platform names. The portal checked the
+archive when it was uploaded; this program checks the digest and refuses links and ways out of the workspace once more.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+
+
+def main():
+    workspace = os.environ["WORKSPACE"]
+    with tempfile.TemporaryFile() as archive:
+        download(archive)
+        unpack(archive, workspace, os.environ["SOURCE_KIND"], os.environ["SOURCE_NAME"])
+    print("fetched the source into the workspace: " + ", ".join(sorted(os.listdir(workspace))[:10]), flush=True)
+
+
+def download(archive):
+    url = f"{os.environ['ML_PLATFORM_URL']}/v1/jobs/training/{os.environ['ML_PLATFORM_JOB_ID']}/source"
+    request = urllib.request.Request(url, headers={"Authorization": "Bearer " + os.environ["ML_PLATFORM_JOB_TOKEN"]})
+    for attempt in range(6):
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                archive.seek(0)
+                archive.truncate()
+                shutil.copyfileobj(answer, archive)
+            break
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                sys.exit(f"the platform did not hand out the source: {error}")
+            problem = error
+        except OSError as error:
+            problem = error
+        time.sleep(2**attempt)
+    else:
+        sys.exit(f"the platform could not be reached for the source: {problem}")
+    archive.seek(0)
+    digest = hashlib.sha256()
+    for block in iter(lambda: archive.read(1 << 20), b""):
+        digest.update(block)
+    if digest.hexdigest() != os.environ["SOURCE_SHA256"]:
+        sys.exit("the source that arrived is not the one that was uploaded")
+    archive.seek(0)
+
+
+def unpack(archive, workspace, kind, name):
+    if kind == "py":
+        with open(os.path.join(workspace, os.path.basename(name)), "wb") as target:
+            shutil.copyfileobj(archive, target)
+    elif kind == "zip":
+        with zipfile.ZipFile(archive) as bundle:
+            for entry in bundle.infolist():
+                path = inside(workspace, entry.filename)
+                if entry.is_dir():
+                    os.makedirs(path, exist_ok=True)
+                    continue
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with bundle.open(entry) as content, open(path, "wb") as target:
+                    shutil.copyfileobj(content, target)
+                if entry.external_attr >> 16 & 0o111:
+                    os.chmod(path, 0o755)
+    else:
+        with tarfile.open(fileobj=archive, mode="r:*") as bundle:
+            for entry in bundle:
+                path = inside(workspace, entry.name)
+                if entry.isdir():
+                    os.makedirs(path, exist_ok=True)
+                elif entry.isfile():
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    with bundle.extractfile(entry) as content, open(path, "wb") as target:
+                        shutil.copyfileobj(content, target)
+                    os.chmod(path, 0o755 if entry.mode & 0o111 else 0o644)
+
+
+def inside(workspace, name):
+    root = os.path.realpath(workspace)
+    path = os.path.realpath(os.path.join(root, name))
+    if path != root and not path.startswith(root + os.sep):
+        sys.exit(f"the archive holds a path outside the workspace: {name!r}")
+    return path
+
+
+main()
