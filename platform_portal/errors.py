@@ -13,7 +13,6 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, UnreadablePostError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +101,9 @@ def api_exception_handler(exc: Exception, context: dict[str, Any]) -> Response |
         return None
     if error.http_status >= status.HTTP_500_INTERNAL_SERVER_ERROR:
         log.error("answered %s: %s", error.http_status, exc)
+    # Imported late: rest_framework.views loads the authentication classes, which need this module.
+    from rest_framework.views import set_rollback
+
     set_rollback()
     return Response(error.as_json(), status=error.http_status, headers=error.headers)
 
