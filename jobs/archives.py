@@ -43,7 +43,15 @@ def _inspect(file: IO[bytes], filename: str) -> str:
         if head[:2] == b"\x1f\x8b" and lower.endswith((".tar.gz", ".tgz")):
             _check_tar(file)
             return "tar.gz"
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as exc:
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        EOFError,
+        OSError,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+    ) as exc:
         if isinstance(exc, BadArchive):
             raise
         raise BadArchive(f"The archive is damaged or of an unknown kind: {exc}") from exc
@@ -58,7 +66,9 @@ def _check_zip(file: IO[bytes]) -> None:
             mode = entry.external_attr >> 28
             # The upper bits are a Unix file type: 10 is a link; 0 is what other systems write.
             if mode not in (0, 4, 8):
-                raise BadArchive(f"{_shown(entry.filename)} is a link or a device; archives may hold files and folders only.")
+                raise BadArchive(
+                    f"{_shown(entry.filename)} is a link or a device; archives may hold files and folders only."
+                )
             if entry.flag_bits & 0x1:
                 raise BadArchive(f"{_shown(entry.filename)} is encrypted.")
             budget.entry()
@@ -73,7 +83,9 @@ def _check_tar(file: IO[bytes]) -> None:
         for entry in bundle:
             _check_path(entry.name)
             if not (entry.isfile() or entry.isdir()):
-                raise BadArchive(f"{_shown(entry.name)} is a link or a device; archives may hold files and folders only.")
+                raise BadArchive(
+                    f"{_shown(entry.name)} is a link or a device; archives may hold files and folders only."
+                )
             budget.entry()
             content = bundle.extractfile(entry) if entry.isfile() else None
             while content is not None and (block := content.read(BLOCK)):

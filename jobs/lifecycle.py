@@ -114,7 +114,8 @@ def _cancelling(row: Row, seen: Seen, now: datetime) -> Decision:
         return Decision(Action.CHECK)
     line = Line("ended", "CancelledByUser", now, f"by {row.cancelled_by}" if row.cancelled_by else "")
     return Decision(
-        fields=_changed(row, status=CANCELLED, reason="CancelledByUser", completed_at=now, error_message=""), lines=(line,)
+        fields=_changed(row, status=CANCELLED, reason="CancelledByUser", completed_at=now, error_message=""),
+        lines=(line,),
     )
 
 
@@ -147,7 +148,8 @@ def _finished(row: Row, job: JobView, pods: tuple[PodView, ...], now: datetime) 
     if job.complete:
         lines = (*_started_line(row, started), Line("ended", "Completed", finished))
         return Decision(
-            fields=_changed(row, status=SUCCEEDED, reason="Completed", exit_code=0, error_message="", **common), lines=lines
+            fields=_changed(row, status=SUCCEEDED, reason="Completed", exit_code=0, error_message="", **common),
+            lines=lines,
         )
     reason, message, code = explain_failure(job, last)
     lines = (*_started_line(row, started), Line("ended", reason, finished, message, "error"))

@@ -21,8 +21,8 @@ WORKSPACE = "/workspace"
 TTL_SECONDS = 24 * 3600
 GRACE_SECONDS = 30
 SERVICE_ACCOUNT = "ml-job-runner"
-CREDENTIALS_SECRET = "ml-job-credentials"  # noqa: S105 - the name of a Secret, not its content
-TOKEN_VARIABLE = "ML_PLATFORM_JOB_TOKEN"  # noqa: S105 - the name of a variable
+CREDENTIALS_SECRET = "ml-job-credentials"
+TOKEN_VARIABLE = "ML_PLATFORM_JOB_TOKEN"
 RUN_AS = 1000
 FETCH_PROGRAM = (Path(__file__).parent / "fetch_source.py").read_text(encoding="utf-8")
 CLONE_PROGRAM = """\

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
-from jobs.models import MetricPoint, TrainingJob
+from jobs.models import TrainingJob
 from platform_portal.errors import conflict, invalid
 
 MAX_POINTS_PER_REQUEST = 10_000
@@ -125,7 +125,9 @@ def _take(item: Any, prefix: str, found: dict[tuple[str, int], Point], errors: d
     for name, value in values.items():
         number = _number(value)
         if not NAME.fullmatch(name):
-            errors[f"{prefix}values.{name[:80]!a}"] = ["must be a name of letters, digits, spaces and _ - . /, at most 100"]
+            errors[f"{prefix}values.{name[:80]!a}"] = [
+                "must be a name of letters, digits, spaces and _ - . /, at most 100"
+            ]
         elif number is None:
             errors[f"{prefix}values.{name}"] = ['must be a number, or "NaN", "Infinity" or "-Infinity"']
         else:

@@ -95,11 +95,11 @@ class TrainingJob(models.Model):
     class Meta:
         constraints = (models.UniqueConstraint(fields=("tenant", "name"), name="job_name_once_in_tenant"),)
         indexes = (
-            models.Index("tenant", "-created_at", "-id", name="job_newest"),
-            models.Index("tenant", "status", "-created_at", "-id", name="job_newest_by_status"),
-            models.Index("tenant", "submitted_by", "-created_at", "-id", name="job_newest_by_owner"),
-            models.Index("tenant", "-created_at", "-id", name="job_live", condition=Q(status__in=LIVE)),
-            models.Index("next_check_at", name="job_due", condition=Q(next_check_at__isnull=False)),
+            models.Index(fields=("tenant", "-created_at", "-id"), name="job_newest"),
+            models.Index(fields=("tenant", "status", "-created_at", "-id"), name="job_newest_by_status"),
+            models.Index(fields=("tenant", "submitted_by", "-created_at", "-id"), name="job_newest_by_owner"),
+            models.Index(fields=("tenant", "-created_at", "-id"), name="job_live", condition=Q(status__in=LIVE)),
+            models.Index(fields=("next_check_at",), name="job_due", condition=Q(next_check_at__isnull=False)),
         )
 
     def __str__(self) -> str:
@@ -136,7 +136,7 @@ class JobEvent(models.Model):
 
     class Meta:
         constraints = (models.UniqueConstraint(fields=("job", "key"), name="job_event_once"),)
-        indexes = (models.Index("job", "at", "id", name="job_timeline"),)
+        indexes = (models.Index(fields=("job", "at", "id"), name="job_timeline"),)
 
     def __str__(self) -> str:
         return self.reason
@@ -156,7 +156,7 @@ class JobLog(models.Model):
     failures = models.PositiveSmallIntegerField(default=0)
 
     class Meta:
-        indexes = (models.Index("due_at", name="job_log_due", condition=Q(due_at__isnull=False)),)
+        indexes = (models.Index(fields=("due_at",), name="job_log_due", condition=Q(due_at__isnull=False)),)
 
     def __str__(self) -> str:
         return f"log of {self.job_id}"

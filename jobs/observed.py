@@ -142,7 +142,12 @@ def event_view(obj: Object) -> EventView | None:
     if not about.get("namespace", "").startswith("ml-") or about.get("kind") not in ("Job", "Pod"):
         return None
     series = obj.get("series") or {}
-    at = series.get("lastObservedTime") or obj.get("lastTimestamp") or obj.get("eventTime") or obj["metadata"].get("creationTimestamp")
+    at = (
+        series.get("lastObservedTime")
+        or obj.get("lastTimestamp")
+        or obj.get("eventTime")
+        or obj["metadata"].get("creationTimestamp")
+    )
     return EventView(
         uid=obj["metadata"]["uid"],
         namespace=about["namespace"],

@@ -21,10 +21,16 @@ REASONS: dict[str, Reason] = {
     "Unschedulable": Reason("No machine has room for it at the moment; it starts as soon as one does."),
     "QuotaExceeded": Reason("The team's quota is in use; it starts when other work of the team ends."),
     "ImagePullFailed": Reason(
-        "The container image cannot be pulled.", True, "Check the image's name and tag, and that the cluster may pull it."
+        "The container image cannot be pulled.",
+        True,
+        "Check the image's name and tag, and that the cluster may pull it.",
     ),
-    "InvalidImage": Reason("The container image's name is not valid.", True, "Correct the image and run the job again."),
-    "ContainerConfigError": Reason("The container cannot be set up as the job asks.", True, "See the timeline for what is missing."),
+    "InvalidImage": Reason(
+        "The container image's name is not valid.", True, "Correct the image and run the job again."
+    ),
+    "ContainerConfigError": Reason(
+        "The container cannot be set up as the job asks.", True, "See the timeline for what is missing."
+    ),
     "Pulling": Reason("The machine is pulling the container image."),
     "Starting": Reason("A machine was chosen; the container is being set up."),
     "FetchingSource": Reason("The code is being fetched into the workspace."),
@@ -36,18 +42,26 @@ REASONS: dict[str, Reason] = {
     # succeeded
     "Completed": Reason("The program ended with exit code 0."),
     # failed
-    "OutOfMemory": Reason("It used more memory than it had asked for and was ended.", True, "Run it again with more memory."),
+    "OutOfMemory": Reason(
+        "It used more memory than it had asked for and was ended.", True, "Run it again with more memory."
+    ),
     "UserCodeError": Reason("The program ended with an error.", True, "Read the end of the log."),
     "Killed": Reason("The program was ended by a signal.", True, "Read the end of the log."),
-    "CommandNotFound": Reason("The entrypoint could not be run.", True, "Check the entrypoint and what the image contains."),
-    "SourceFetchFailed": Reason("The code could not be fetched into the workspace.", True, "Check the repository, commit or archive."),
+    "CommandNotFound": Reason(
+        "The entrypoint could not be run.", True, "Check the entrypoint and what the image contains."
+    ),
+    "SourceFetchFailed": Reason(
+        "The code could not be fetched into the workspace.", True, "Check the repository, commit or archive."
+    ),
     "DeadlineExceeded": Reason("It ran longer than it was allowed to.", True),
     "Evicted": Reason("The machine ended it to protect itself, for instance when its disk was full."),
     "Preempted": Reason("It had to make room for more important work."),
     "NodeLost": Reason("The machine it ran on went away."),
     "DeletedInCluster": Reason("Its objects were deleted in the cluster by somebody else.", True, "Run it again."),
     "RejectedByCluster": Reason("The cluster does not accept the job as it is.", True, "See the error message."),
-    "NameConflict": Reason("An object of the same name, not made by this job, stands in the cluster.", True, "Use another name."),
+    "NameConflict": Reason(
+        "An object of the same name, not made by this job, stands in the cluster.", True, "Use another name."
+    ),
     "Failed": Reason("It failed."),
     # cancelled
     "CancelledByUser": Reason("It was cancelled."),

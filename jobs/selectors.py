@@ -38,7 +38,12 @@ class JobFilter:
 
 
 def jobs_newest(
-    ctx: TenantContext, wanted: JobFilter, *, limit: int, after: tuple[datetime, UUID] | None = None, with_spec: bool = False
+    ctx: TenantContext,
+    wanted: JobFilter,
+    *,
+    limit: int,
+    after: tuple[datetime, UUID] | None = None,
+    with_spec: bool = False,
 ) -> tuple[list[TrainingJob], bool]:
     """One page of the tenant's jobs, newest first, and whether there are more. One query, by keyset, without a count."""
     jobs = _narrowed(TrainingJob.objects.of(ctx), wanted)
@@ -194,4 +199,3 @@ def elapsed(job: TrainingJob) -> float | None:
     if job.started_at is None:
         return None
     return ((job.completed_at or timezone.now()) - job.started_at).total_seconds()
-

@@ -27,7 +27,9 @@ def job_submit(*, ctx: TenantContext, payload: Mapping[str, Any]) -> TrainingJob
     ctx.require(ctx.can_submit, "submit jobs")
     spec, errors = job_spec.clean(payload, rules_for(ctx.tenant))
     if "tenant_id" not in errors and spec["tenant_id"] != ctx.tenant.slug:
-        raise forbidden(f"This token or page acts for {ctx.tenant.slug}; tenant_id must be the same.", "tenant_mismatch")
+        raise forbidden(
+            f"This token or page acts for {ctx.tenant.slug}; tenant_id must be the same.", "tenant_mismatch"
+        )
     if errors:
         raise invalid(errors)
     with transaction.atomic():
@@ -49,7 +51,13 @@ def job_cancel(*, ctx: TenantContext, job_id: UUID) -> TrainingJob:
     A job that the reconciler has never touched is cancelled here and now; any other ends once the cluster has let go of it.
     """
     with transaction.atomic():
-        job = TrainingJob.objects.of(ctx).select_for_update(of=("self",)).select_related("tenant").filter(pk=job_id).first()
+        job = (
+            TrainingJob.objects.of(ctx)
+            .select_for_update(of=("self",))
+            .select_related("tenant")
+            .filter(pk=job_id)
+            .first()
+        )
         if job is None:
             raise not_found("training job")
         ctx.require(ctx.can_manage(job.owner_id), "cancel this job")

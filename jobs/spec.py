@@ -31,7 +31,16 @@ FIELDS = (
 COMPUTE_FIELDS = ("type", "cpu_cores", "memory_gb", "gpu_count", "gpu_type")
 COMPUTE_TYPES = ("cpu", "gpu", "tpu")
 PLATFORM_ENV = frozenset(
-    "DATA_PATH MODEL_OUTPUT_PATH HYPERPARAMETERS WORKSPACE MASTER_ADDR MASTER_PORT WORLD_SIZE RANK".split()
+    [
+        "DATA_PATH",
+        "MODEL_OUTPUT_PATH",
+        "HYPERPARAMETERS",
+        "WORKSPACE",
+        "MASTER_ADDR",
+        "MASTER_PORT",
+        "WORLD_SIZE",
+        "RANK",
+    ]
 )
 PLATFORM_ENV_PREFIXES = ("ML_PLATFORM_", "HYPERPARAM_", "PET_")
 
@@ -115,7 +124,9 @@ def _name(given: Mapping[str, Any], errors: _Errors) -> str:
         if "name" not in errors.found:
             errors.add("name", "is required")
     elif name is not None and not LABEL.fullmatch(name):
-        errors.add("name", "must consist of lower-case letters, digits and '-', and begin and end with a letter or digit")
+        errors.add(
+            "name", "must consist of lower-case letters, digits and '-', and begin and end with a letter or digit"
+        )
     return name or ""
 
 
@@ -143,7 +154,10 @@ def _text(
 def _image(given: Mapping[str, Any], errors: _Errors) -> str | None:
     image = _text(given, "docker_image", errors, MAX_IMAGE, filled=True)
     if image is not None and not IMAGE.fullmatch(image):
-        errors.add("docker_image", "must be an image reference such as pytorch/pytorch:latest or registry.example.com/team/image:1.2")
+        errors.add(
+            "docker_image",
+            "must be an image reference such as pytorch/pytorch:latest or registry.example.com/team/image:1.2",
+        )
     return image
 
 
@@ -222,7 +236,9 @@ def _compute(given: Mapping[str, Any], errors: _Errors) -> dict[str, Any]:
         errors.add("compute", "must be an object or the name of an instance type")
         return {}
     for unknown in [key for key in value if key not in COMPUTE_FIELDS]:
-        errors.add(f"compute.{_shown(unknown)}", f"is not a field of compute; the fields are {', '.join(COMPUTE_FIELDS)}")
+        errors.add(
+            f"compute.{_shown(unknown)}", f"is not a field of compute; the fields are {', '.join(COMPUTE_FIELDS)}"
+        )
     value = {key: item for key, item in value.items() if item is not None}
     kind = value.get("type", "cpu")
     if kind not in COMPUTE_TYPES:
@@ -292,7 +308,10 @@ def _env_problem(name: str, value: Any) -> str | None:
     checks: tuple[tuple[Callable[[], bool], str], ...] = (
         (lambda: not ENV_NAME.fullmatch(name), "must be named with letters, digits and _, and not begin with a digit"),
         (lambda: len(name) > MAX_ENV_NAME, f"must have a name of at most {MAX_ENV_NAME} characters"),
-        (lambda: name in PLATFORM_ENV or name.startswith(PLATFORM_ENV_PREFIXES), "is set by the platform; use another name"),
+        (
+            lambda: name in PLATFORM_ENV or name.startswith(PLATFORM_ENV_PREFIXES),
+            "is set by the platform; use another name",
+        ),
         (lambda: not isinstance(value, str), "must be text; put numbers in quotes"),
         (lambda: len(value) > MAX_ENV_VALUE, f"must be at most {MAX_ENV_VALUE} characters long"),
     )

@@ -104,5 +104,7 @@ def _speaking(url: str) -> Iterator[None]:
     except Exception as exc:
         scheme = url.split("://", 1)[0]
         raise DomainError(
-            "storage_unavailable", f"The storage ({scheme}://) cannot be used at the moment: {exc}"[:500], http_status=503
+            "storage_unavailable",
+            f"The storage ({scheme}://) cannot be used at the moment: {exc}"[:500],
+            http_status=503,
         ) from exc

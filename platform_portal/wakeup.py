@@ -44,5 +44,5 @@ def _send(name: str, args: tuple[Any, ...]) -> None:
 
     try:
         app.send_task(name, args, retry=False, ignore_result=True)
-    except Exception as exc:  # noqa: BLE001 - any broker's error; the periodic sweep does the work instead
+    except Exception as exc:
         log.warning("the broker did not take a hint for %s: %s", name, exc)

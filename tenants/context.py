@@ -44,4 +44,6 @@ class TenantContext:
     def require(self, allowed: bool, action: str) -> None:
         """Raises a 403 that says who may do it."""
         if not allowed:
-            raise forbidden(f"Your role in {self.tenant.slug} ({self.role}) does not allow you to {action}. Ask a lead of the team.")
+            raise forbidden(
+                f"Your role in {self.tenant.slug} ({self.role}) does not allow you to {action}. Ask a lead of the team."
+            )

@@ -28,7 +28,9 @@ class Tenant(models.Model):
     name = models.CharField(max_length=100)
     cost_center = models.CharField(max_length=63, default="unassigned", validators=[validate_slug])
     artifact_root = models.CharField(
-        max_length=500, blank=True, help_text="Where jobs write by default, such as s3://bucket/team. Empty: the platform's."
+        max_length=500,
+        blank=True,
+        help_text="Where jobs write by default, such as s3://bucket/team. Empty: the platform's.",
     )
     pod_security = models.CharField(max_length=10, choices=PodSecurity, default=PodSecurity.BASELINE)
     quota_cpu = models.PositiveIntegerField("CPU cores", default=100)

@@ -83,7 +83,9 @@ class Cluster:
         except NotFound:
             return None
 
-    def list_pages(self, kind: str, namespace: str | None = None, selector: str = "") -> Iterator[tuple[str, list[Object]]]:
+    def list_pages(
+        self, kind: str, namespace: str | None = None, selector: str = ""
+    ) -> Iterator[tuple[str, list[Object]]]:
         """Pages of objects, each with the list's resourceVersion; raises ``Expired`` if it took too long."""
         token = ""
         while True:
@@ -99,7 +101,7 @@ class Cluster:
             if not token:
                 return
 
-    def list(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Object]:  # noqa: A003
+    def list(self, kind: str, namespace: str | None = None, selector: str = "") -> list[Object]:
         return [item for _, items in self.list_pages(kind, namespace, selector) for item in items]
 
     def watch_stream(self, kind: str, *, selector: str, version: str, seconds: int) -> urllib3.BaseHTTPResponse:

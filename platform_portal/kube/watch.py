@@ -70,7 +70,7 @@ class Informer(threading.Thread, Generic[S]):
             try:
                 if not version or time.monotonic() >= relist_at:
                     version = self._relist()
-                    relist_at = time.monotonic() + self._relist_seconds * random.uniform(0.9, 1.1)  # noqa: S311
+                    relist_at = time.monotonic() + self._relist_seconds * random.uniform(0.9, 1.1)
                 version = self._watch(version, relist_at)
                 backoff = 0.5
             except Expired:
@@ -81,7 +81,7 @@ class Informer(threading.Thread, Generic[S]):
                 log.warning("watching %s: %s; again in %.1f s", self.kind, exc, backoff)
                 # A server that forgot us may have forgotten the version too: the next contact is a list.
                 version = "" if not isinstance(exc, Unavailable) or exc.status else version
-                self._stop_requested.wait(backoff * random.uniform(0.8, 1.2))  # noqa: S311
+                self._stop_requested.wait(backoff * random.uniform(0.8, 1.2))
                 backoff = min(backoff * 2, MAX_BACKOFF)
             except Exception:
                 # Whatever a server sends, the watch must go on: a dead watch would look like a quiet cluster.

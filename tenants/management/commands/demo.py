@@ -26,12 +26,17 @@ class Command(BaseCommand):
                     slug=slug, defaults={"name": name, "cost_center": "demo"}
                 )
                 ApiToken.objects.get_or_create(
-                    digest=token_digest(f"tenant-{slug}"), defaults={"tenant": tenants[slug], "name": "demo", "is_demo": True}
+                    digest=token_digest(f"tenant-{slug}"),
+                    defaults={"tenant": tenants[slug], "name": "demo", "is_demo": True},
                 )
             for demo in DEMO_USERS:
                 user, made = get_user_model().objects.get_or_create(
                     username=demo.username,
-                    defaults={"email": f"{demo.username}@example.com", "is_staff": demo.admin, "is_superuser": demo.admin},
+                    defaults={
+                        "email": f"{demo.username}@example.com",
+                        "is_staff": demo.admin,
+                        "is_superuser": demo.admin,
+                    },
                 )
                 if made:
                     user.set_password(demo.password)

@@ -1,0 +1,133 @@
+"""A job as the API shows it, and the shapes of requests and answers for the OpenAPI document.
+
+The rules of a spec are in ``jobs.spec``; the serializers here describe, they do not decide.
+"""
+
+from typing import Any
+
+from django.conf import settings
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from jobs import spec
+from jobs.instance_types import CATALOGUE
+from jobs.models import JobEvent, Status, TrainingJob
+
+LABEL = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+
+
+def job_json(job: TrainingJob) -> dict[str, Any]:
+    """The contract's job. Needs ``tenant`` loaded; does no query."""
+    return {
+        "id": job.pk,
+        "spec": job.spec,
+        "status": job.status,
+        "reason": job.reason,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "completed_at": job.completed_at,
+        "error_message": job.error_message or None,
+        "exit_code": job.exit_code,
+        "kubernetes_job_name": job.kubernetes_job_name or None,
+        "metrics": job.metrics,
+        "attempts": job.attempts,
+        "output_path": job.output_path,
+        "cost": None,
+        "observed_at": job.observed_at,
+        "url": settings.PLATFORM_URL + reverse("jobs:detail", args=[job.tenant.slug, job.pk]),
+    }
+
+
+def event_json(event: JobEvent) -> dict[str, Any]:
+    return {
+        "at": event.at,
+        "source": event.source,
+        "level": event.level,
+        "reason": event.reason,
+        "message": event.message,
+        "count": event.count,
+    }
+
+
+class ComputeSerializer(serializers.Serializer[Any]):
+    type = serializers.ChoiceField(choices=spec.COMPUTE_TYPES, default="cpu")
+    cpu_cores = serializers.IntegerField(min_value=1, max_value=96, default=spec.DEFAULT_CPU_CORES)
+    memory_gb = serializers.IntegerField(min_value=1, max_value=768, default=spec.DEFAULT_MEMORY_GB)
+    gpu_count = serializers.IntegerField(min_value=1, max_value=8, required=False, help_text='Only with type "gpu".')
+    gpu_type = serializers.CharField(max_length=63, required=False, help_text="For example nvidia-tesla-v100.")
+
+
+@extend_schema_field(
+    {"oneOf": [{"$ref": "#/components/schemas/Compute"}, {"type": "string", "enum": list(CATALOGUE)}], "nullable": True}
+)
+class ComputeField(serializers.JSONField):
+    """An object, or the name of an instance type."""
+
+
+class TrainingSpecSerializer(serializers.Serializer[Any]):
+    name = serializers.RegexField(LABEL, max_length=spec.MAX_NAME, help_text="A DNS-1123 label, unique in the team.")
+    tenant_id = serializers.CharField(required=False, help_text="The token's team; nothing else is allowed.")
+    docker_image = serializers.CharField(required=False, max_length=spec.MAX_IMAGE)
+    entrypoint = serializers.CharField(required=False, max_length=spec.MAX_ENTRYPOINT, help_text="Run by /bin/sh -c.")
+    source = serializers.UUIDField(required=False, allow_null=True, help_text="The id that POST /v1/sources answered.")
+    code_repo = serializers.CharField(required=False, allow_null=True, max_length=spec.MAX_URL)
+    code_commit = serializers.CharField(required=False, allow_null=True, max_length=255)
+    data_path = serializers.CharField(required=False, allow_null=True, max_length=spec.MAX_URL)
+    compute = ComputeField(required=False)
+    hyperparameters = serializers.DictField(child=serializers.JSONField(), required=False)
+    env_vars = serializers.DictField(child=serializers.CharField(allow_blank=True), required=False)
+    model_output_path = serializers.CharField(required=False, allow_null=True, max_length=spec.MAX_URL)
+
+
+class TrainingJobSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    spec = TrainingSpecSerializer()
+    status = serializers.ChoiceField(choices=Status.choices)
+    reason = serializers.CharField(help_text="A stable CamelCase token.")
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    completed_at = serializers.DateTimeField(allow_null=True)
+    error_message = serializers.CharField(allow_null=True)
+    exit_code = serializers.IntegerField(allow_null=True)
+    kubernetes_job_name = serializers.CharField(allow_null=True)
+    metrics = serializers.DictField(child=serializers.FloatField(allow_null=True))
+    attempts = serializers.IntegerField()
+    output_path = serializers.CharField()
+    cost = serializers.FloatField(allow_null=True)
+    observed_at = serializers.DateTimeField(allow_null=True)
+    url = serializers.URLField()
+
+
+class JobEventSerializer(serializers.Serializer[Any]):
+    at = serializers.DateTimeField()
+    source = serializers.ChoiceField(choices=JobEvent.Source.choices)
+    level = serializers.CharField()
+    reason = serializers.CharField()
+    message = serializers.CharField()
+    count = serializers.IntegerField()
+
+
+class SourceUploadSerializer(serializers.Serializer[Any]):
+    file = serializers.FileField()
+
+
+class SourceSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    sha256 = serializers.CharField()
+    size = serializers.IntegerField()
+
+
+class MetricsSerializer(serializers.Serializer[Any]):
+    step = serializers.IntegerField(min_value=0)
+    values = serializers.DictField(child=serializers.FloatField())
+
+
+class MetricsAcceptedSerializer(serializers.Serializer[Any]):
+    accepted = serializers.IntegerField()
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    detail = serializers.CharField()
+    code = serializers.CharField()
+    errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()), required=False)

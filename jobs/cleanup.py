@@ -1,0 +1,24 @@
+"""Periodic tidying: what has served its time is removed; each step may be repeated or cut off at any point."""
+
+import logging
+from datetime import timedelta
+
+from django.contrib.sessions.models import Session
+from django.utils import timezone
+
+from jobs.models import SourceArchive
+from tenants import idempotency
+
+log = logging.getLogger(__name__)
+UNUSED_SOURCE_DAYS = 30
+
+
+def run() -> None:
+    """Removes expired idempotency records and sessions, and uploads that no job ever used."""
+    records = idempotency.delete_expired()
+    old = timezone.now() - timedelta(days=UNUSED_SOURCE_DAYS)
+    # The bytes stay: another upload with the same digest may stand on them.
+    sources, _ = SourceArchive.objects.filter(created_at__lt=old, trainingjob__isnull=True).delete()
+    sessions, _ = Session.objects.filter(expire_date__lt=timezone.now()).delete()
+    if records or sources or sessions:
+        log.info("removed %d idempotency records, %d unused uploads, %d sessions", records, sources, sessions)

@@ -1,0 +1,70 @@
+"""Kubernetes' own events in a job's timeline: gathered as they come, written in bulk, each once however often it is told."""
+
+import logging
+import threading
+from datetime import datetime
+from uuid import UUID
+
+from django.db import IntegrityError, InterfaceError, OperationalError
+
+from jobs.models import JobEvent, TrainingJob
+from jobs.observed import EventView
+
+log = logging.getLogger(__name__)
+BATCH = 500
+
+
+class EventWriter:
+    """``add`` from any thread, ``flush`` from the one that has the database."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[str, tuple[str, EventView]] = {}
+
+    def add(self, job_id: str, event: EventView) -> None:
+        with self._lock:
+            self._waiting[event.uid] = (job_id, event)
+
+    def flush(self) -> int:
+        """Writes what has gathered; returns how many lines. An event of a job that is no row is dropped."""
+        with self._lock:
+            taken = [self._waiting.pop(uid) for uid in list(self._waiting)[:BATCH]]
+        try:
+            self._write(taken)
+        except (OperationalError, InterfaceError):
+            with self._lock:
+                self._waiting = {event.uid: (job_id, event) for job_id, event in taken} | self._waiting
+            raise
+        return len(taken)
+
+    def _write(self, taken: list[tuple[str, EventView]]) -> None:
+        if not taken:
+            return
+        known = set(
+            TrainingJob.objects.filter(pk__in={UUID(job_id) for job_id, _ in taken}).values_list("pk", flat=True)
+        )
+        lines = [_line(UUID(job_id), event) for job_id, event in taken if UUID(job_id) in known]
+        try:
+            JobEvent.objects.bulk_create(
+                lines,
+                update_conflicts=True,
+                unique_fields=["job", "key"],
+                update_fields=["at", "message", "count"],
+            )
+        except IntegrityError:
+            # A job was deleted between the two statements; the rest comes with the next relist of events.
+            log.info("some events were of jobs that are gone")
+
+
+def _line(job_id: UUID, event: EventView) -> JobEvent:
+    at = event.at if event.at != datetime.min else None
+    return JobEvent(
+        job_id=job_id,
+        key=f"k8s-{event.uid}"[:100],
+        source=JobEvent.Source.KUBERNETES,
+        level="warning" if event.type == "Warning" else "info",
+        reason=event.reason,
+        message=event.message,
+        count=min(event.count, 2**31 - 1),
+        **({"at": at} if at else {}),
+    )

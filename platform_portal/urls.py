@@ -1,0 +1,38 @@
+"""Every address of the portal."""
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.urls import include, path
+from django.views.decorators.http import require_safe
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from jobs.prometheus import JobsCollector
+from platform_portal import health
+from tenants import views as tenant_views
+
+registry = CollectorRegistry()
+registry.register(JobsCollector())
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """The Prometheus text format."""
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+api = [
+    path("health", health.health, name="health"),
+    path("ready", health.ready, name="ready"),
+    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("docs", SpectacularSwaggerSplitView.as_view(url_name="api:schema"), name="docs"),
+    path("", include("jobs.api.urls")),
+]
+urlpatterns = [
+    path("", tenant_views.home, name="home"),
+    path("v1/", include((api, "api"))),
+    path("metrics", metrics, name="metrics"),
+    path("accounts/", include("allauth.urls")),
+    path("admin/", admin.site.urls),
+    path("t/<slug:tenant>/", include("jobs.urls")),
+]
