@@ -27,7 +27,7 @@ bench: install-dev ## the benchmarks of docs/performance.md (KUBECONFIG= adds a 
 	@exec $(BIN)/python -m bench $(ARGS)
 
 lint: install-dev ## formatting, style, types, import rules
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && PLATFORM_MODE=laptop $(BIN)/mypy && $(BIN)/lint-imports
 
 requirements: install-dev ## exact versions with hashes, from the ranges in pyproject.toml (ARGS=--upgrade for newer ones)
 	@$(COMPILE) $(ARGS) pyproject.toml -o requirements/base.txt
