@@ -127,6 +127,17 @@ class MetricsAcceptedSerializer(serializers.Serializer[Any]):
     accepted = serializers.IntegerField()
 
 
+class FileSerializer(serializers.Serializer[Any]):
+    path = serializers.CharField()
+    size = serializers.IntegerField(help_text="In bytes.")
+
+
+class FilesSerializer(serializers.Serializer[Any]):
+    files = FileSerializer(many=True)
+    truncated = serializers.BooleanField(help_text="There are more files than are listed.")
+    note = serializers.CharField(allow_blank=True, help_text="Why nothing can be listed.")
+
+
 class ErrorSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField()
     code = serializers.CharField()

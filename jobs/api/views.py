@@ -4,7 +4,10 @@ import hashlib
 from typing import Any, cast
 from uuid import UUID
 
-from django.http import FileResponse, HttpResponse, StreamingHttpResponse
+import orjson
+from django.conf import settings
+from django.http import HttpResponse, StreamingHttpResponse
+from django.utils.http import content_disposition_header
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.parsers import BaseParser, MultiPartParser
@@ -147,12 +150,13 @@ class TrainingJobEventsView(TenantView):
 
 
 class TrainingJobFilesView(TenantView):
-    @extend_schema(operation_id="training_jobs_files", responses={200: OpenApiTypes.OBJECT} | _errors(403, 404))
+    @extend_schema(operation_id="training_jobs_files", responses={200: shapes.FilesSerializer} | _errors(403, 404))
     def get(self, request: Request, job_id: UUID) -> Response:
         """List what the job wrote below its output path."""
         job = selectors.job_get(self.ctx, job_id)
-        found, more = outputs.files(job)
-        return Response({"files": [file._asdict() for file in found], "truncated": more})
+        found = outputs.files(job)
+        listed = [{"path": file.path, "size": file.size} for file in found.files]
+        return Response({"files": listed, "truncated": found.truncated, "note": found.note})
 
 
 class TrainingJobFileView(TenantView):
@@ -198,8 +202,6 @@ class UploadParser(MultiPartParser):
     """Refuses an upload by its announced length before reading it."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
-        from django.conf import settings
-
         api.check_content_length(
             parser_context["request"] if parser_context else None, settings.SOURCE_MAX_BYTES + 2**16
         )
@@ -235,18 +237,9 @@ class SourcesView(TenantView):
 
 def download(content: Any, path: str) -> StreamingHttpResponse:
     """A file that the browser saves and never renders."""
-    name = path.rsplit("/", 1)[-1]
-    return FileResponse(_Readable(content), as_attachment=True, filename=name, content_type="application/octet-stream")
-
-
-class _Readable:
-    """Blocks as FileResponse takes them: iterable, with a name that says nothing."""
-
-    def __init__(self, blocks: Any) -> None:
-        self._blocks = blocks
-
-    def __iter__(self) -> Any:
-        return iter(self._blocks)
+    disposition = content_disposition_header(as_attachment=True, filename=path.rsplit("/", 1)[-1])
+    headers = {"Content-Disposition": disposition or "attachment"}
+    return StreamingHttpResponse(content, content_type="application/octet-stream", headers=headers)
 
 
 def _whole(request: Request, name: str, least: int, most: int) -> int | None:
@@ -260,7 +253,5 @@ def _whole(request: Request, name: str, least: int, most: int) -> int | None:
 
 def _plain(body: dict[str, Any]) -> dict[str, Any]:
     """The body as JSON values, so that a repeated answer is the same as the first to the letter."""
-    import orjson
-
     rendered: dict[str, Any] = orjson.loads(api.JSONRenderer().render(body))
     return rendered
