@@ -28,9 +28,10 @@ async def train_once(url: str, file: Path, say: Callable[[str], None]) -> None:
     try:
         if "job" not in state:
             _write(file, state)
-            state["job"] = await asyncio.to_thread(_submit, url, state["key"])
+            job = await _patiently(_submit, url, state["key"])
+            state["job"] = job["id"]
             _write(file, state)
-            say(f"training the example: {url}/jobs/{state['job']}")
+            say(f"training the example: {job['url']}")
         state["status"] = await _wait(url, state, say)
         _write(file, state)
     except (OSError, ValueError, KeyError) as problem:
@@ -39,7 +40,7 @@ async def train_once(url: str, file: Path, say: Callable[[str], None]) -> None:
 
 async def _wait(url: str, state: dict[str, Any], say: Callable[[str], None]) -> str:
     while True:
-        job = await asyncio.to_thread(_send, "GET", f"{url}/v1/jobs/training/{state['job']}")
+        job = await _patiently(_send, "GET", f"{url}/v1/jobs/training/{state['job']}")
         if job["status"] in ENDED:
             break
         await asyncio.sleep(POLL_SECONDS)
@@ -50,7 +51,20 @@ async def _wait(url: str, state: dict[str, Any], say: Callable[[str], None]) -> 
     return str(job["status"])
 
 
-def _submit(url: str, key: str) -> str:
+async def _patiently(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Try again while the portal is away or not itself: the supervisor brings it back, and no request makes anything twice."""
+    while True:
+        try:
+            return await asyncio.to_thread(call, *arguments)
+        except HTTPError as problem:
+            if problem.code < 500:
+                raise
+        except OSError:
+            pass
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _submit(url: str, key: str) -> Any:
     boundary = uuid.uuid5(uuid.NAMESPACE_URL, key).hex
     body = (
         f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="train.py"\r\n'
@@ -65,8 +79,7 @@ def _submit(url: str, key: str) -> str:
         "hyperparameters": {"epochs": 15, "learning_rate": 0.002},
     }
     headers = {"Content-Type": "application/json", "Idempotency-Key": f"{key}-job"}
-    job = _send("POST", f"{url}/v1/jobs/training", json.dumps(spec).encode(), headers)
-    return str(job["id"])
+    return _send("POST", f"{url}/v1/jobs/training", json.dumps(spec).encode(), headers)
 
 
 def _send(method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Any:

@@ -8,6 +8,7 @@ returns, everything it started has ended.
 import asyncio
 import contextlib
 import fcntl
+import hashlib
 import io
 import os
 import shutil
@@ -21,6 +22,7 @@ from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
 from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connections
@@ -33,6 +35,7 @@ from tenants.demo import DEMO_TOKENS, DEMO_USERS
 HOST = "127.0.0.1"
 CLUSTER_SECONDS = 30
 IMPATIENT_SECONDS = 2  # a second Ctrl-C later than this means it; `make` passes on the first one twice
+DATABASE, CLUSTER, APPLICATION = range(3)  # levels: each may use those before it, and ends first
 say = partial(print_line, "up")
 
 
@@ -119,6 +122,7 @@ async def _run(run_folder: Path) -> None:
 
 async def _start(supervisor: Supervisor) -> None:
     """In the order of dependence; ``Supervisor.stop`` goes the way back."""
+    static_files = asyncio.create_task(asyncio.to_thread(_collect_static_files))
     if not env.text("DATABASE_URL"):
         say("starting PostgreSQL")
         server = embedded_postgres.Server(settings.VAR_DIR / "postgres")
@@ -127,11 +131,14 @@ async def _start(supervisor: Supervisor) -> None:
             await asyncio.sleep(0.05)
     if settings.CLUSTER_IS_LOCAL:
         await supervisor.start(_cluster())
-    await asyncio.to_thread(_prepare)
+    say("bringing the database up to date")
+    await asyncio.to_thread(_migrate)
+    await static_files
+    _empty_queues()
     await supervisor.start(_web())
     if settings.CLUSTER_IS_LOCAL:
         await _until_cluster_answers()
-    await supervisor.start(Part("reconcile", _manage("reconcile")))
+    await supervisor.start(Part("reconcile", _manage("reconcile"), APPLICATION, stop_seconds=5))
     await supervisor.start(_worker())
     await supervisor.start(_beat())
     while not await asyncio.to_thread(_is_healthy):
@@ -141,15 +148,26 @@ async def _start(supervisor: Supervisor) -> None:
         await example_job.train_once(settings.PLATFORM_URL, settings.VAR_DIR / "example.json", say)
 
 
-def _prepare() -> None:
-    """What the parts find ready: tables, demo data, static files, empty queues."""
-    say("bringing the database up to date")
+def _migrate() -> None:
     call_command("migrate", interactive=False, verbosity=0)
     call_command("demo", stdout=io.StringIO())
     connections.close_all()
-    say("collecting static files")
-    call_command("collectstatic", interactive=False, verbosity=0)
-    # Messages are hints; those of an earlier run are stale.
+
+
+def _collect_static_files() -> None:
+    """Compressing takes seconds, so it is done only when a file differs from the last time."""
+    files = ((storage.path(path), path) for finder in get_finders() for path, storage in finder.list([]))
+    found = sorted((path, os.stat(file).st_size, os.stat(file).st_mtime) for file, path in files)
+    fingerprint = hashlib.sha256(repr(found).encode()).hexdigest()
+    stamp = settings.VAR_DIR / "static.fingerprint"
+    if not stamp.exists() or stamp.read_text() != fingerprint:
+        say("collecting static files")
+        call_command("collectstatic", interactive=False, clear=True, verbosity=0)
+        stamp.write_text(fingerprint)
+
+
+def _empty_queues() -> None:
+    """Messages are hints; those of an earlier run are stale."""
     shutil.rmtree(settings.VAR_DIR / "celery", ignore_errors=True)
     for name in ("queue", "control"):
         (settings.VAR_DIR / "celery" / name).mkdir(parents=True)
@@ -159,6 +177,7 @@ def _postgres(server: embedded_postgres.Server) -> Part:
     return Part(
         "postgres",
         server.command(),
+        DATABASE,
         stop_signal=embedded_postgres.STOP_SIGNAL,
         death_signal=embedded_postgres.STOP_SIGNAL,
         before=server.prepare,
@@ -169,33 +188,29 @@ def _cluster() -> Part:
     # Asked to stop, it ends its pods, each within the time the pod may take; killed, it leaves them running and finds
     # them again.
     command = [sys.executable, "-m", "localcluster", "--dir", str(settings.VAR_DIR / "cluster")]
-    return Part("cluster", command, stop_seconds=40, owns_group=False)
+    return Part("cluster", command, CLUSTER, stop_seconds=40, owns_group=False)
 
 
 def _web() -> Part:
     command = [sys.executable, "-m", "gunicorn", "platform_portal.wsgi", "--bind", f"{HOST}:{settings.PORT}"]
     command += ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--graceful-timeout", "3"]
     command += ["--no-control-socket", "--log-level", "warning"]
-    return Part("web", command, stop_seconds=5)
+    return Part("web", command, APPLICATION, stop_seconds=5)
 
 
 def _worker() -> Part:
-    command = [sys.executable, "-m", "celery", "--quiet", "--app", "platform_portal", "worker", "--loglevel", "warning"]
-    command += [
-        "--pool",
-        "threads",
-        "--concurrency",
-        "8",
-        "--without-gossip",
-        "--without-mingle",
-        "--without-heartbeat",
-    ]
-    return Part("worker", command, stop_seconds=5)
+    options = ["--pool", "threads", "--concurrency", "8", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    return Part("worker", _celery("worker", *options), APPLICATION, stop_seconds=5)
 
 
 def _beat() -> Part:
-    command = [sys.executable, "-m", "celery", "--quiet", "--app", "platform_portal", "beat", "--loglevel", "warning"]
-    return Part("beat", [*command, "--pidfile="], stop_seconds=3)
+    return Part("beat", _celery("beat", "--pidfile="), APPLICATION, stop_seconds=3)
+
+
+def _celery(command: str, *options: str) -> list[str]:
+    # In a container root is the only user, and saying so at every start helps nobody.
+    python = [sys.executable, "-W", "ignore:You're running the worker with superuser"]
+    return [*python, "-m", "celery", "--quiet", "--app", "platform_portal", command, "--loglevel", "warning", *options]
 
 
 def _manage(command: str) -> list[str]:

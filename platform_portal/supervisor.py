@@ -2,8 +2,8 @@
 
 Requires an event loop in the main thread (children are tied to the thread that starts them) and no other user of SIGCHLD.
 Promises: a part that ends by itself is started again after 1, 2, 4 … 30 seconds, and a line says so; every line a part prints
-is shown with the part's name; ``stop`` ends the parts in the reverse of the order in which they were started, each with its own
-signal and time limit, then by SIGKILL; if the supervisor itself is killed, its parts end with it.
+is shown with the part's name; ``stop`` ends the parts level by level, the highest first, each with its own signal and time limit,
+then by SIGKILL; if the supervisor itself is killed, its parts end with it.
 """
 
 import asyncio
@@ -26,11 +26,16 @@ LINE_LIMIT = 16 * 1024
 
 @dataclass(frozen=True)
 class Part:
-    """One program. ``death_signal`` is what it gets when the supervisor is killed: those that must survive a crash anyway
-    take SIGKILL, which none can ignore. ``owns_group`` false: what it started outlives it and is its own to find again."""
+    """One program.
+
+    It may use parts of a lower ``level``, which end after it. ``death_signal`` is what it gets when the supervisor is
+    killed: those that must survive a crash anyway take SIGKILL, which none can ignore. ``owns_group`` false: what it
+    started outlives it and is its own to find again.
+    """
 
     name: str
     command: Sequence[str]
+    level: int = 0
     stop_signal: int = signal.SIGTERM
     stop_seconds: float = 10
     death_signal: int = signal.SIGKILL
@@ -69,12 +74,12 @@ class Supervisor:
         self._hurry.set()
 
     async def stop(self) -> None:
-        """End every part, last started first. None is restarted once this was called."""
+        """End every part, last started first where that matters. None is restarted once this was called."""
         for run in self._runs:
             if run.keeper:
                 run.keeper.cancel()
-        while self._runs:
-            await self._end(self._runs.pop())
+        for level in sorted({run.part.level for run in self._runs}, reverse=True):
+            await asyncio.gather(*(self._end(run) for run in reversed(self._runs) if run.part.level == level))
         asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
 
     async def _keep(self, run: _Run) -> None:
@@ -130,19 +135,17 @@ class Supervisor:
         run.ended.set()
 
     async def _end(self, run: _Run) -> None:
-        if run.process is None or run.process.poll() is not None:
+        if run.process is None or run.ended.is_set():
             return
         run.process.send_signal(run.part.stop_signal)
         deadline = time.monotonic() + run.part.stop_seconds
-        # Polled: by now the part is on no list that SIGCHLD's handler looks at.
-        while run.process.poll() is None:
+        while not run.ended.is_set():
             if self._hurry.is_set() or time.monotonic() > deadline:
                 self._say("up", f"{run.part.name} did not end when asked; killing it")
                 run.process.kill()
-                await asyncio.to_thread(run.process.wait)
-                break
-            await asyncio.sleep(0.02)
-        self._bury(run)
+                await run.ended.wait()
+            else:
+                await asyncio.sleep(0.02)
 
     def _pid_file(self, part: Part) -> Path:
         return self._run_folder / f"{part.name}.pid"

@@ -28,7 +28,7 @@ def main(name: str) -> int:
     # Two commands at once, `make run` and `make test`, take turns.
     lock = os.open(ROOT, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    wanted = hash_of(name)
     if works(VENV_PYTHON) and stamp.exists() and stamp.read_text() == wanted:
         return 0
     pip = make_venv()
@@ -42,7 +42,13 @@ def main(name: str) -> int:
     if not install(pip, requirements):
         return 1
     stamp.write_text(wanted)
+    if name == "dev":  # which holds everything of base, in the same versions
+        (VENV / ".installed-base").write_text(hash_of("base"))
     return 0
+
+
+def hash_of(name: str) -> str:
+    return hashlib.sha256((ROOT / "requirements" / f"{name}.txt").read_bytes()).hexdigest()
 
 
 def works(python: Path) -> bool:

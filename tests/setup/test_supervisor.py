@@ -65,15 +65,17 @@ def test_a_part_that_cannot_be_started_does_not_disturb_the_others(supervise, tm
     assert pid_of(tmp_path, "good") == good
 
 
-def test_sigterm_ends_the_parts_last_started_first_and_leaves_no_process(supervise):
+def test_sigterm_ends_the_parts_level_by_level_and_leaves_no_process(supervise):
     say_end = "trap 'echo ended; exit' TERM; echo ready; while :; do sleep 0.05; done"
-    program = supervise(*({"name": name, "command": ["sh", "-c", say_end]} for name in ("one", "two", "three")))
-    for _ in range(3):
+    levels = {"one": 0, "two": 1, "three": 2, "four": 2}
+    program = supervise(*({"name": name, "command": ["sh", "-c", say_end], "level": levels[name]} for name in levels))
+    for _ in levels:
         program.wait_for("| ready")
     processes = program.descendants()
     assert program.terminate() == 0
     ended = [line.split("|")[0].strip() for line in program.output().splitlines() if line.endswith("| ended")]
-    assert ended == ["three", "two", "one"]
+    assert set(ended[:2]) == {"three", "four"}
+    assert ended[2:] == ["two", "one"]
     assert still_running(processes) == []
 
 
