@@ -2,6 +2,7 @@
 
 Each function changes the given object, which the caller owns. Fields of the wrong type are left for validation.
 """
+
 from __future__ import annotations
 
 import base64
@@ -86,7 +87,9 @@ def _volume(volume: Obj) -> None:
 
 
 def qos_class(spec: Obj) -> str:
-    resources = [c.get("resources") or {} for field in ("initContainers", "containers") for c in _dicts(spec.get(field))]
+    resources = [
+        c.get("resources") or {} for field in ("initContainers", "containers") for c in _dicts(spec.get(field))
+    ]
     if not any(r.get("requests") or r.get("limits") for r in resources):
         return "BestEffort"
     for entry in resources:

@@ -1,4 +1,5 @@
 """What a deletion means for an object: grace period, finalizers, propagation, preconditions. Pure functions."""
+
 from __future__ import annotations
 
 from datetime import datetime, timedelta

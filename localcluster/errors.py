@@ -1,4 +1,5 @@
 """API errors and their Kubernetes Status documents. One exception type; the HTTP edge renders it once."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -121,4 +122,4 @@ def _show(value: object) -> str:
         return f'"{value}"'
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if isinstance(value, int | float) else str(value)
+    return str(value)

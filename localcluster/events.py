@@ -1,10 +1,12 @@
 """Recording of Kubernetes events, repeated ones counted in one object."""
+
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 
 from localcluster.errors import ApiError
-from localcluster.objects import Obj, fresh, name_of, namespace_of, new_uid, timestamp, uid_of
+from localcluster.objects import Obj, fresh, name_of, namespace_of, timestamp, uid_of
 from localcluster.registry import Registry
 from localcluster.resources import EVENTS
 
@@ -13,6 +15,8 @@ _REMEMBERED = 4096
 
 class Recorder:
     """Writes events for one component. An event that cannot be written (its namespace is going) is dropped."""
+
+    _last = 0
 
     def __init__(self, registry: Registry, component: str, host: str = "") -> None:
         self._registry = registry
@@ -38,6 +42,11 @@ class Recorder:
         if len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
 
+    def _unique(self) -> str:
+        """A suffix that sorts by time, so that events of one second list in their order."""
+        Recorder._last = max(Recorder._last + 1, time.time_ns())
+        return f"{Recorder._last:x}"
+
     def _repeat(self, namespace: str, name: str) -> bool:
         item = self._registry.find(EVENTS, namespace, name)
         if item is None:
@@ -62,7 +71,7 @@ class Recorder:
         if field_path:
             involved["fieldPath"] = field_path
         event = {
-            "metadata": {"name": f"{name_of(obj)[:230]}.{new_uid().replace('-', '')[:16]}", "namespace": namespace},
+            "metadata": {"name": f"{name_of(obj)[:230]}.{self._unique()}", "namespace": namespace},
             "involvedObject": involved,
             "reason": reason,
             "message": message[:1024],

@@ -7,6 +7,7 @@ before it is kept. Compaction writes a complete new file beside the old one and 
 A frame is a header (length, CRC-32) and a payload of line pairs: `P <bucket>` and the object's JSON, or `D <bucket>` and
 the JSON of what was deleted. A frame is applied whole or not at all. `R` pairs a revision with an empty object.
 """
+
 from __future__ import annotations
 
 import os

@@ -2,6 +2,7 @@
 
 Objects read from the store are shared and must not be changed; `fresh` makes a private copy.
 """
+
 from __future__ import annotations
 
 import secrets

@@ -2,6 +2,7 @@
 
 Each returns a new object and leaves its arguments alone. A patch that cannot be applied is an ApiError (400 or 422).
 """
+
 from __future__ import annotations
 
 from typing import Any

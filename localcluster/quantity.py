@@ -2,6 +2,7 @@
 
 Values are Decimals, so nothing is lost between 1n and 1Ei.
 """
+
 from __future__ import annotations
 
 import re
@@ -18,9 +19,7 @@ def parse(text: object) -> Decimal:
     """The value; ValueError for what Kubernetes would not accept as a quantity."""
     match = _PATTERN.match(str(text).strip())
     if match is None or isinstance(text, bool):
-        raise ValueError(
-            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-        )
+        raise ValueError("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
     number, suffix = Decimal(match[1]), match[2] or ""
     if suffix in _BINARY:
         return number * _BINARY[suffix]

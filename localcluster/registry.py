@@ -3,6 +3,7 @@
 A write goes: shape -> metadata -> defaults -> admission -> validation -> quota -> store. All of it is synchronous, so a write
 is atomic with regard to every other. Arguments called `obj` are taken over and changed; results are shared and must not be.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -62,6 +63,8 @@ class Registry:
         return item
 
     def create(self, resource: Resource, namespace: str, obj: Obj, *, dry_run: bool = False) -> Item:
+        """Store a new object; 409 when its name is taken."""
+        resource = BY_BUCKET[resource.bucket]
         self._prepare(resource, namespace, obj)
         metadata = obj["metadata"]
         self._require_namespace(resource, namespace, metadata.get("name", ""))
@@ -238,7 +241,9 @@ class Registry:
 
     def _refuse(self, resource: Resource, obj: Obj, found: list[errors.FieldError]) -> None:
         if found:
-            raise errors.invalid(resource, str(obj["metadata"].get("name") or obj["metadata"].get("generateName") or ""), found)
+            raise errors.invalid(
+                resource, str(obj["metadata"].get("name") or obj["metadata"].get("generateName") or ""), found
+            )
 
     def _assign_cluster_ip(self, obj: Obj) -> None:
         spec = obj["spec"]

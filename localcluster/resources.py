@@ -1,4 +1,5 @@
 """The table of resources: everything generic handlers, discovery and OpenAPI know about a kind."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field

@@ -1,4 +1,5 @@
 """Binds pending pods to the one node while its capacity lasts, and says why a pod has to wait."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable

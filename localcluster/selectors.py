@@ -1,4 +1,5 @@
 """Label selectors (equality and set based, text and object form) and field selectors."""
+
 from __future__ import annotations
 
 import re

@@ -3,6 +3,7 @@
 Requires to be used from one thread. Objects handed out are shared: callers must not change them. Every write takes the next
 revision, and that is the object's resourceVersion. The JSON of an object is encoded once, at the write.
 """
+
 from __future__ import annotations
 
 import asyncio

@@ -1,4 +1,5 @@
 """Validation: the rules of Kubernetes that callers rely on being refused by, each error with its full field path."""
+
 from __future__ import annotations
 
 import re
@@ -86,7 +87,9 @@ def _metadata(resource: Resource, obj: Obj) -> Errors:
     for key in annotations_of(obj):
         errors += _qualified_name(key.lower(), "metadata.annotations")
     if sum(len(key) + len(value) for key, value in annotations_of(obj).items()) > ANNOTATIONS_MAXIMUM:
-        errors.append(FieldError("FieldValueTooLong", "metadata.annotations", "Too long: may not be more than 262144 bytes"))
+        errors.append(
+            FieldError("FieldValueTooLong", "metadata.annotations", "Too long: may not be more than 262144 bytes")
+        )
     return errors
 
 
@@ -106,7 +109,9 @@ def _qualified_name(key: str, path: str) -> Errors:
     if separator and (len(prefix) > 253 or not _SUBDOMAIN.match(prefix)):
         return [FieldError.invalid(path, key, "prefix part " + SUBDOMAIN_MESSAGE)]
     if len(name) > 63 or not _LABEL_NAME.match(name):
-        detail = "name part must consist of alphanumeric characters, '-', '_' or '.', and must be no more than 63 characters"
+        detail = (
+            "name part must consist of alphanumeric characters, '-', '_' or '.', and must be no more than 63 characters"
+        )
         return [FieldError.invalid(path, key, detail)]
     return []
 
@@ -136,8 +141,13 @@ def _job(obj: Obj) -> Errors:
     if mode == "Indexed" and spec.get("completions") is None:
         errors.append(FieldError.required("spec.completions", "when completion mode is Indexed"))
     if mode == "Indexed" and len(str(obj["metadata"].get("name"))) + len(str(spec.get("completions") or 0)) + 1 > 63:
-        errors.append(FieldError.invalid("metadata.name", obj["metadata"]["name"], "will not able to create pod with "
-                                         "invalid DNS label: must be no more than 63 characters"))
+        errors.append(
+            FieldError.invalid(
+                "metadata.name",
+                obj["metadata"]["name"],
+                "will not able to create pod with invalid DNS label: must be no more than 63 characters",
+            )
+        )
     return errors + _failure_policy(spec, policy)
 
 
@@ -149,8 +159,11 @@ def _failure_policy(spec: Obj, restart_policy: Any) -> Errors:
     if restart_policy != "Never":
         detail = 'only "Never" is supported when podFailurePolicy is specified'
         errors.append(FieldError.invalid("spec.template.spec.restartPolicy", restart_policy, detail))
-    names = [c.get("name") for f in ("initContainers", "containers")
-             for c in ((spec["template"].get("spec") or {}).get(f) or ())]
+    names = [
+        c.get("name")
+        for f in ("initContainers", "containers")
+        for c in ((spec["template"].get("spec") or {}).get(f) or ())
+    ]
     for index, rule in enumerate(policy.get("rules") or ()):
         path = f"spec.podFailurePolicy.rules[{index}]"
         if rule.get("action") not in ("FailJob", "Ignore", "Count", "FailIndex"):
@@ -253,7 +266,9 @@ def _service(obj: Obj) -> Errors:
     for index, port in enumerate(ports):
         number = port.get("port")
         if not isinstance(number, int) or not 0 < number < 65536:
-            errors.append(FieldError.invalid(f"spec.ports[{index}].port", number, "must be between 1 and 65535, inclusive"))
+            errors.append(
+                FieldError.invalid(f"spec.ports[{index}].port", number, "must be between 1 and 65535, inclusive")
+            )
         if len(ports) > 1 and not port.get("name"):
             errors.append(FieldError.required(f"spec.ports[{index}].name"))
     return errors
@@ -263,8 +278,11 @@ def _data(obj: Obj) -> Errors:
     data, errors = obj.get("data") or {}, []
     for key, value in data.items():
         if not re.match(r"^[-._a-zA-Z0-9]+$", key) or len(key) > 253:
-            errors.append(FieldError.invalid(f"data[{key}]", key, "a valid config key must consist of alphanumeric "
-                                             "characters, '-', '_' or '.'"))
+            errors.append(
+                FieldError.invalid(
+                    f"data[{key}]", key, "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
+                )
+            )
         if not isinstance(value, str):
             raise bad_request(f"json: cannot unmarshal into Go struct field .data.{key} of type string")
     if sum(len(str(value)) for value in data.values()) > DATA_MAXIMUM * 4 // 3:
@@ -324,7 +342,9 @@ def _non_negative(spec: Obj, field: str) -> Errors:
     if value is None:
         return []
     if not isinstance(value, int) or isinstance(value, bool):
-        raise bad_request(f"json: cannot unmarshal {type(value).__name__} into Go struct field .spec.{field} of type int32")
+        raise bad_request(
+            f"json: cannot unmarshal {type(value).__name__} into Go struct field .spec.{field} of type int32"
+        )
     if value < 0:
         return [FieldError.invalid(f"spec.{field}", value, "must be greater than or equal to 0")]
     return []

@@ -1,4 +1,5 @@
 """Validation of pod specs, in pods and in the templates of jobs, deployments and replica sets."""
+
 from __future__ import annotations
 
 import re
@@ -29,7 +30,9 @@ def validate_pod_spec(spec: Any, path: str) -> Errors:
     for field in ("initContainers", "containers"):
         containers = spec.get(field) or []
         if not isinstance(containers, list) or not all(isinstance(entry, dict) for entry in containers):
-            raise bad_request(f"json: cannot unmarshal into Go struct field PodSpec.{path}.{field} of type []v1.Container")
+            raise bad_request(
+                f"json: cannot unmarshal into Go struct field PodSpec.{path}.{field} of type []v1.Container"
+            )
         for index, container in enumerate(containers):
             errors += _container(container, f"{path}.{field}[{index}]", names, volumes)
     if spec.get("restartPolicy") not in ("Always", "OnFailure", "Never"):

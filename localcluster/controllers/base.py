@@ -4,6 +4,7 @@ A controller maps a store change to keys and reconciles a key from scratch. Keys
 is tried again with exponential back-off; one that returns a number is run again after so many seconds. Nothing runs and no
 timer exists while there is nothing to do.
 """
+
 from __future__ import annotations
 
 import asyncio

@@ -3,6 +3,7 @@
 There is no chroot, so a mountPath does not exist literally. Every whole-path occurrence of one in env values, command, args
 and workingDir is replaced by the volume's folder.
 """
+
 from __future__ import annotations
 
 import base64
@@ -47,7 +48,9 @@ def build_command(
         raise ConfigError("no command: localcluster does not pull images", "CreateContainerError")
     rewrite = path_rewriter(paths)
     variables = _variables(registry, pod, container)
-    argv = [rewrite(expand(text, variables)) for text in [*(container.get("command") or ()), *(container.get("args") or ())]]
+    argv = [
+        rewrite(expand(text, variables)) for text in [*(container.get("command") or ()), *(container.get("args") or ())]
+    ]
     variables = {name: rewrite(value) for name, value in variables.items()}
     for declared in _declared_ports(container):
         if variables.get("PORT") == str(declared) and declared in ports:
@@ -154,7 +157,9 @@ def _value_from(registry: Registry, pod: Obj, container: Obj, source: Obj) -> st
             if reference.get("optional"):
                 return None
             title = "Secret" if kind == "secretKeyRef" else "ConfigMap"
-            raise ConfigError(f"couldn't find key {reference['key']} in {title} {namespace_of(pod)}/{reference['name']}")
+            raise ConfigError(
+                f"couldn't find key {reference['key']} in {title} {namespace_of(pod)}/{reference['name']}"
+            )
         return _text(data[reference["key"]])
     if "fieldRef" in source:
         return _field(pod, source["fieldRef"]["fieldPath"])

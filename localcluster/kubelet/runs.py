@@ -3,6 +3,7 @@
 The run's folder is the truth about it (see shim.py). A named pipe whose write end only the shim holds says whether the shim
 lives, and wakes the event loop when it ends, for own children and adopted runs alike.
 """
+
 from __future__ import annotations
 
 import asyncio
@@ -18,13 +19,15 @@ from pathlib import Path
 
 from localcluster.kubelet import shim
 
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
+
 
 @dataclass(frozen=True)
 class Exit:
     code: int
     signal: int = 0
     oom: bool = False
-    finished: datetime = datetime.fromtimestamp(0, UTC)
+    finished: datetime = _LONG_AGO
     failure: str = ""  # why the command could not be started
     lost: bool = False  # the shim vanished without a record (reboot, kill -9 of the shim)
 

@@ -13,6 +13,7 @@ ends, whatever it left behind is killed, unless a stop was asked for: then the r
 
 Imports only what starts fast; imports nothing of the package.
 """
+
 import os
 import select
 import signal
@@ -228,9 +229,7 @@ class Log:
         os.close(self.descriptor)
 
 
-def run_command(
-    argv: list[bytes], env: dict[bytes, bytes], cwd: bytes, out: int, err: int, go: int, fail: int
-) -> None:
+def run_command(argv: list[bytes], env: dict[bytes, bytes], cwd: bytes, out: int, err: int, go: int, fail: int) -> None:
     """In the forked child: wait for the start record, then become the command. Never returns."""
     try:
         os.setsid()

@@ -1,4 +1,5 @@
 """Volumes as folders in the pod's own folder: emptyDir, secret, configMap and claims; hostPath as it is."""
+
 from __future__ import annotations
 
 import os
@@ -12,7 +13,9 @@ from localcluster.resources import CONFIG_MAPS, PVCS, SECRETS
 
 def prepare_volumes(registry: Registry, pod: Obj, folder: Path, claims: Path) -> dict[str, Path]:
     """Make every volume of the pod; the real path by volume name. ConfigError while something is missing."""
-    return {volume["name"]: _prepare(registry, pod, volume, folder, claims) for volume in pod["spec"].get("volumes") or ()}
+    return {
+        volume["name"]: _prepare(registry, pod, volume, folder, claims) for volume in pod["spec"].get("volumes") or ()
+    }
 
 
 def mounted_paths(container: Obj, volumes: dict[str, Path]) -> dict[str, str]:

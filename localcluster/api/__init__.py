@@ -1,0 +1,1 @@
+"""The HTTP side: paths, encodings and streams over the registry."""
