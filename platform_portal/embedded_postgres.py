@@ -198,14 +198,10 @@ def _as_server_user(command: list[str]) -> list[str]:
     if os.geteuid() != 0:
         return command
     group = pwd.getpwnam(SERVER_USER).pw_gid
-    # The signal at the parent's death must be asked for after the change of user, which forgets it.
-    change = [
-        "setpriv",
-        f"--reuid={SERVER_USER}",
-        f"--regid={group}",
-        "--clear-groups",
-        f"--pdeathsig={STOP_SIGNAL.name}",
-    ]
+    # The signal at the parent's death must be asked for after the change of user, which forgets it. Without
+    # no_setuid_fixup, access(2) would look past the capability, and PostgreSQL asks it about its own programs.
+    change = ["setpriv", f"--reuid={SERVER_USER}", f"--regid={group}", "--clear-groups"]
+    change += [f"--pdeathsig={STOP_SIGNAL.name}", "--securebits=+no_setuid_fixup"]
     change += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--"]
     why = "setpriv (util-linux) is missing"
     if shutil.which("setpriv"):

@@ -108,6 +108,17 @@ def test_two_folders_are_two_servers(server, tmp_path):
         other.stop()
 
 
+def test_its_programs_may_lie_in_a_home_that_is_closed_to_others(server, tmp_path, monkeypatch):
+    """Root's checkout in root's home: the server runs as another user, and the home stays closed."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "postgresql").symlink_to(embedded_postgres._binaries().parent)
+    monkeypatch.setattr(embedded_postgres, "_binaries", lambda: home / "postgresql" / "bin")
+    server.start()
+    assert query(server.folder, "SELECT 1") == (1,)
+    assert home.stat().st_mode & 0o077 == 0
+
+
 def test_nobody_else_can_reach_it(server):
     server.start()
     assert query(server.folder, "SHOW listen_addresses") == ("",)
