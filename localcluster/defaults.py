@@ -29,7 +29,7 @@ def _pod(obj: Obj) -> None:
     obj["status"].setdefault("qosClass", qos_class(obj["spec"]))
 
 
-def pod_spec(spec: Obj, pod: Obj | None = None) -> None:
+def pod_spec(spec: Any, pod: Obj | None = None) -> None:
     """Defaults of a pod spec; `pod` is given for a real pod and left out for a template."""
     if not isinstance(spec, dict):
         return

@@ -249,7 +249,7 @@ class Registry:
         spec = obj["spec"]
         if spec.get("clusterIP") or spec.get("type") == "ExternalName":
             return
-        taken = {item.obj["spec"].get("clusterIP") for item in self.store.list("services")}
+        taken = {item.obj["spec"].get("clusterIP") for item in self.store.items("services")}
         number = next(n for n in range(10, 65_000) if f"10.96.{n // 250}.{n % 250 + 1}" not in taken)
         spec["clusterIP"] = f"10.96.{number // 250}.{number % 250 + 1}"
         spec["clusterIPs"] = [spec["clusterIP"]]

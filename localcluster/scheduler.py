@@ -28,7 +28,7 @@ class Scheduler(Controller):
         self._waiting: dict[Key, None] = {}
 
     def initial_keys(self) -> Iterable[Key]:
-        for item in self.store.list(PODS.bucket):
+        for item in self.store.items(PODS.bucket):
             self._account(item.key, item.obj)
             if not item.obj["spec"].get("nodeName"):
                 yield item.key

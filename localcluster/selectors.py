@@ -93,6 +93,7 @@ def parse_fields(text: str, bucket: str) -> FieldSelector:
 
 
 def field_value(obj: Obj, path: str) -> str:
+    path = path.replace("regarding.", "involvedObject.")  # the two names of one field in the two groups of events
     special = _SPECIAL.get(path)
     if special is not None:
         return special(obj)
@@ -127,10 +128,6 @@ _SPECIAL: dict[str, Callable[[Obj], str]] = {
     "source": lambda obj: str((obj.get("source") or {}).get("component") or obj.get("reportingComponent") or ""),
     "status.successful": lambda obj: str((obj.get("status") or {}).get("succeeded", 0)),
     "status.phase": lambda obj: str((obj.get("status") or {}).get("phase", "")),
-    **{
-        f"regarding.{part}": (lambda obj, part=part: str((obj.get("involvedObject") or {}).get(part, "")))
-        for part in ("kind", "name", "namespace", "uid")
-    },
 }
 
 

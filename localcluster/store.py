@@ -129,7 +129,7 @@ class Store:
         first = bisect.bisect_left(box.keys, (namespace, ""))
         return box.keys[first : bisect.bisect_left(box.keys, (namespace + "\0", ""))]
 
-    def list(self, bucket: str, namespace: str | None = None, selector: LabelSelector | None = None) -> list[Item]:
+    def items(self, bucket: str, namespace: str | None = None, selector: LabelSelector | None = None) -> list[Item]:
         items = self._bucket(bucket).items
         found = [items[key] for key in self.keys(bucket, namespace, selector)]
         return [item for item in found if selector.matches(labels_of(item.obj))] if selector else found

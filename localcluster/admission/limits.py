@@ -53,7 +53,7 @@ class LimitRanges:
 def _limits(registry: Registry, obj: Obj, kind: str) -> list[Obj]:
     return [
         limit
-        for item in registry.store.list(LIMIT_RANGES.bucket, namespace_of(obj))
+        for item in registry.store.items(LIMIT_RANGES.bucket, namespace_of(obj))
         for limit in item.obj["spec"].get("limits") or ()
         if limit.get("type") == kind
     ]

@@ -30,7 +30,7 @@ class ResourceQuotas:
     def check(self, registry: Registry, resource: Resource, obj: Obj, old: Obj | None) -> None:
         if old is not None or not resource.namespaced:
             return
-        quotas = registry.store.list(RESOURCE_QUOTAS.bucket, namespace_of(obj))
+        quotas = registry.store.items(RESOURCE_QUOTAS.bucket, namespace_of(obj))
         if not quotas:
             return
         wanted = usage_of(resource, obj)
@@ -67,7 +67,7 @@ def used_by(store: Store, quota: Obj, names: Iterable[str]) -> Amounts:
             if bucket != PODS.bucket:
                 used.update({name: amount for name in used if bucket in _buckets(name)})
                 continue
-        for item in store.list(bucket, namespace):
+        for item in store.items(bucket, namespace):
             if not _in_scope(quota, resource, item.obj):
                 continue
             for name, value in usage_of(resource, item.obj).items():

@@ -81,7 +81,7 @@ class Handlers:
             found = self._registry.find(path.resource, path.namespace, name)
             items = [found] if found else []
         else:
-            items = self._store.list(path.resource.bucket, path.namespace, labels)
+            items = self._store.items(path.resource.bucket, path.namespace, labels)
         matching = [
             item
             for item in items
@@ -143,7 +143,7 @@ class Handlers:
         labels = parse_labels(request.query.get("labelSelector", ""))
         fields = parse_fields(request.query.get("fieldSelector", ""), path.resource.bucket)
         items = [
-            item for item in self._store.list(path.resource.bucket, path.namespace, labels) if fields.matches(item.obj)
+            item for item in self._store.items(path.resource.bucket, path.namespace, labels) if fields.matches(item.obj)
         ]
         for item in items:
             try:

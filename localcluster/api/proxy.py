@@ -114,7 +114,7 @@ def selected_pods(registry: Registry, service: Obj) -> list[Obj]:
     if not selector:
         return []
     labels = from_object({"matchLabels": selector})
-    items = registry.store.list(PODS.bucket, service["metadata"]["namespace"], labels)
+    items = registry.store.items(PODS.bucket, service["metadata"]["namespace"], labels)
     return [item.obj for item in items if item.obj["status"].get("phase") not in ("Succeeded", "Failed")]
 
 

@@ -42,7 +42,7 @@ class Watching:
         since = _since(query.get("resourceVersion", ""))
         past, watch = self._store.watch(bucket, since)
         self._open.add(watch)
-        first = [] if since is not None else self._store.list(bucket, path.namespace)
+        first = [] if since is not None else self._store.items(bucket, path.namespace)
         position = self._store.revision
         view = View(
             path.resource, path.namespace, labels, fields, form_of(request), query.get("includeObject", "Metadata")

@@ -25,7 +25,7 @@ class EndpointsController(Controller):
         labels = labels_of(change.item.obj)
         before = labels_of(change.previous.obj) if change.previous else {}
         found = []
-        for item in self.store.list(SERVICES.bucket, change.item.key[0]):
+        for item in self.store.items(SERVICES.bucket, change.item.key[0]):
             selector = item.obj["spec"].get("selector")
             if selector and (selector.items() <= labels.items() or selector.items() <= before.items()):
                 found.append(item.key)

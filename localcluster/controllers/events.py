@@ -31,7 +31,7 @@ class EventExpiry(Controller):
 
     def reconcile(self, key: Key) -> float | None:
         oldest = self.registry.clock.now() - LIFETIME
-        for item in self.store.list(EVENTS.bucket):
+        for item in self.store.items(EVENTS.bucket):
             seen = item.obj.get("lastTimestamp") or item.obj["metadata"]["creationTimestamp"]
             if parse_time(seen) < oldest:
                 ignoring_missing(lambda item=item: self.registry.delete(EVENTS, *item.key))  # type: ignore[misc]

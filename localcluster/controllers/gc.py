@@ -23,7 +23,7 @@ class GarbageCollector(Controller):
 
     def initial_keys(self) -> Iterable[Key]:
         for bucket in BY_BUCKET:
-            for item in self.store.list(bucket):
+            for item in self.store.items(bucket):
                 yield from self._keys(bucket, item)
 
     def keys_for(self, change: Change) -> Iterable[Key]:

@@ -54,7 +54,7 @@ class JobController(Controller):
 
     def initial_keys(self) -> Iterable[Key]:
         yield from self.store.keys(JOBS.bucket)
-        for item in self.store.list(PODS.bucket):
+        for item in self.store.items(PODS.bucket):
             if rules.TRACKING in (item.obj["metadata"].get("finalizers") or ()):
                 yield item.key[0], labels_of(item.obj).get(_JOB_NAME, "")
 
@@ -299,7 +299,7 @@ class JobController(Controller):
     def _release_orphans(self, key: Key, uid: str) -> None:
         """Pods whose Job is gone, or that were orphaned, have nobody who counts them."""
         selector = LabelSelector((Requirement(_JOB_NAME, "In", (key[1],)),))
-        for item in self.store.list(PODS.bucket, key[0], selector):
+        for item in self.store.items(PODS.bucket, key[0], selector):
             owner = controller_of(item.obj)
             if owner is None or (owner["kind"] == JOBS.kind and owner["uid"] != uid):
                 self._release([item.obj])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from localcluster.controllers.base import Controller
 from localcluster.errors import ApiError
@@ -44,7 +45,7 @@ class NamespaceController(Controller):
         options = {"propagationPolicy": "Background"}
         for resource, item in self._contents(namespace):
             if not is_deleting(item.obj):
-                ignoring_missing(lambda r=resource, i=item: self.registry.delete(r, *i.key, options))  # type: ignore[misc]
+                ignoring_missing(partial(self.registry.delete, resource, *item.key, options))
         left = self._contents(namespace)
         if left:
             self._report(namespace, left)
@@ -57,7 +58,7 @@ class NamespaceController(Controller):
             (resource, item)
             for bucket, resource in BY_BUCKET.items()
             if resource.namespaced
-            for item in self.store.list(bucket, namespace)
+            for item in self.store.items(bucket, namespace)
         ]
 
     def _report(self, namespace: str, left: list[tuple[Resource, Item]]) -> None:

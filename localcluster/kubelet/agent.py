@@ -39,7 +39,7 @@ class Kubelet(Controller):
 
     def initial_keys(self) -> Iterable[Key]:
         known = set()
-        for item in self.store.list(PODS.bucket):
+        for item in self.store.items(PODS.bucket):
             known.add(uid_of(item.obj))
             if item.obj["spec"].get("nodeName") == self.node_name:
                 runtime = self.runtimes[uid_of(item.obj)] = PodRuntime(self, item.obj)

@@ -14,11 +14,17 @@ ends, whatever it left behind is killed, unless a stop was asked for: then the r
 Imports only what starts fast; imports nothing of the package.
 """
 
+from __future__ import annotations
+
 import os
 import select
 import signal
 import sys
 import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing itself would cost more to import than everything else here
+    from collections.abc import Callable
 
 MAXIMUM_LINE = 16 * 1024
 SAMPLE_SECONDS = 0.25
@@ -98,7 +104,7 @@ class Shim:
             self.failure = failure.decode("utf-8", "replace")
         return {out_read: "stdout", err_read: "stderr"}
 
-    def follow(self, outputs: dict[int, str], wake: int, log: "Log", limit: int) -> None:
+    def follow(self, outputs: dict[int, str], wake: int, log: Log, limit: int) -> None:
         poll = select.poll()
         for descriptor in (*outputs, wake):
             poll.register(descriptor, select.POLLIN)
@@ -117,7 +123,7 @@ class Shim:
                 next_sample = time.monotonic() + SAMPLE_SECONDS
         self.kill_tree()
 
-    def copy(self, descriptor: int, stream: str, log: "Log") -> bool:
+    def copy(self, descriptor: int, stream: str, log: Log) -> bool:
         data = os.read(descriptor, 65536)
         log.write(stream, data)
         return bool(data)
@@ -294,7 +300,7 @@ def descendants(root: int) -> list[int]:
 
 def listed_children(pid: int) -> list[int]:
     """The kernel's own list; zombies that nobody waited for yet are in it too, and are left out."""
-    found = []
+    found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
@@ -304,7 +310,7 @@ def listed_children(pid: int) -> list[int]:
     return [child for child in found if living_parent(child)]
 
 
-def scanned_children():
+def scanned_children() -> Callable[[int], list[int]]:
     """For kernels without that list: one pass over /proc answers for every process."""
     children: dict[int, list[int]] = {}
     names = os.listdir("/proc") if os.path.isdir("/proc") else []
