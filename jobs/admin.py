@@ -6,7 +6,7 @@ from jobs.models import TrainingJob
 
 
 @admin.register(TrainingJob)
-class TrainingJobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class TrainingJobAdmin(admin.ModelAdmin):
     list_display = ("name", "tenant", "submitted_by", "status", "reason", "created_at", "observed_at")
     list_filter = ("status", "tenant")
     list_select_related = ("tenant",)

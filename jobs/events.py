@@ -40,10 +40,11 @@ class EventWriter:
     def _write(self, taken: list[tuple[str, EventView]]) -> None:
         if not taken:
             return
-        known = set(
-            TrainingJob.objects.filter(pk__in={UUID(job_id) for job_id, _ in taken}).values_list("pk", flat=True)
-        )
-        lines = [_line(UUID(job_id), event) for job_id, event in taken if UUID(job_id) in known]
+        rows = TrainingJob.objects.filter(pk__in={UUID(job_id) for job_id, _ in taken})
+        submitted = dict(rows.values_list("pk", "created_at"))
+        lines = [
+            _line(UUID(job_id), event, submitted[UUID(job_id)]) for job_id, event in taken if UUID(job_id) in submitted
+        ]
         try:
             JobEvent.objects.bulk_create(
                 lines,
@@ -56,8 +57,7 @@ class EventWriter:
             log.info("some events were of jobs that are gone")
 
 
-def _line(job_id: UUID, event: EventView) -> JobEvent:
-    at = event.at if event.at != datetime.min else None
+def _line(job_id: UUID, event: EventView, submitted: datetime) -> JobEvent:
     return JobEvent(
         job_id=job_id,
         key=f"k8s-{event.uid}"[:100],
@@ -66,5 +66,6 @@ def _line(job_id: UUID, event: EventView) -> JobEvent:
         reason=event.reason,
         message=event.message,
         count=min(event.count, 2**31 - 1),
-        **({"at": at} if at else {}),
+        # Kubernetes cuts times to the second, which would put its first lines before the submission.
+        at=max(event.at, submitted),
     )

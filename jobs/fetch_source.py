@@ -14,9 +14,10 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+from typing import IO
 
 
-def main():
+def main() -> None:
     workspace = os.environ["WORKSPACE"]
     with tempfile.TemporaryFile() as archive:
         download(archive)
@@ -24,9 +25,10 @@ def main():
     print("fetched the source into the workspace: " + ", ".join(sorted(os.listdir(workspace))[:10]), flush=True)
 
 
-def download(archive):
+def download(archive: IO[bytes]) -> None:
     url = f"{os.environ['ML_PLATFORM_URL']}/v1/jobs/training/{os.environ['ML_PLATFORM_JOB_ID']}/source"
     request = urllib.request.Request(url, headers={"Authorization": "Bearer " + os.environ["ML_PLATFORM_JOB_TOKEN"]})
+    problem = None  # type: Exception | None
     for attempt in range(6):
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
@@ -52,7 +54,7 @@ def download(archive):
     archive.seek(0)
 
 
-def unpack(archive, workspace, kind, name):
+def unpack(archive: IO[bytes], workspace: str, kind: str, name: str) -> None:
     if kind == "py":
         with open(os.path.join(workspace, os.path.basename(name)), "wb") as target:
             shutil.copyfileobj(archive, target)
@@ -69,19 +71,20 @@ def unpack(archive, workspace, kind, name):
                 if entry.external_attr >> 16 & 0o111:
                     os.chmod(path, 0o755)
     else:
-        with tarfile.open(fileobj=archive, mode="r:*") as bundle:
-            for entry in bundle:
-                path = inside(workspace, entry.name)
-                if entry.isdir():
+        with tarfile.open(fileobj=archive, mode="r:*") as tarball:
+            for member in tarball:
+                path = inside(workspace, member.name)
+                entry_content = tarball.extractfile(member) if member.isfile() else None
+                if member.isdir():
                     os.makedirs(path, exist_ok=True)
-                elif entry.isfile():
+                elif entry_content is not None:
                     os.makedirs(os.path.dirname(path), exist_ok=True)
-                    with bundle.extractfile(entry) as content, open(path, "wb") as target:
-                        shutil.copyfileobj(content, target)
-                    os.chmod(path, 0o755 if entry.mode & 0o111 else 0o644)
+                    with entry_content, open(path, "wb") as target:
+                        shutil.copyfileobj(entry_content, target)
+                    os.chmod(path, 0o755 if member.mode & 0o111 else 0o644)
 
 
-def inside(workspace, name):
+def inside(workspace: str, name: str) -> str:
     root = os.path.realpath(workspace)
     path = os.path.realpath(os.path.join(root, name))
     if path != root and not path.startswith(root + os.sep):

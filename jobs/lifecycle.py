@@ -184,7 +184,7 @@ def _why_waiting(job: JobView, pod: PodView | None, refused: EventView | None) -
         return "Suspended", ""
     if pod is None or pod.ended:
         if refused is None:
-            return "Submitted", ""
+            return ("Finishing" if pod is not None else "Submitted"), ""
         over_quota = "exceeded quota" in refused.message
         return ("QuotaExceeded" if over_quota else "PodRefused"), refused.message
     if pod.unschedulable:

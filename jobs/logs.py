@@ -20,7 +20,7 @@ from jobs.models import ENDED, JobEvent, JobLog, JobLogChunk, Status, TrainingJo
 from jobs.observed import CONTAINER, PodView, pod_view
 from platform_portal import wakeup
 from platform_portal.kube import logs as pod_logs
-from platform_portal.kube.cluster import Cluster
+from platform_portal.kube.cluster import Cluster, Object
 from platform_portal.kube.errors import ClusterError, NotFound, Refused
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,10 @@ WATCHED_FOR = timedelta(seconds=15)
 MAX_RESPONSE = 4 * 1024 * 1024
 MAX_TAIL_LINES = 10_000
 MAX_FAILURES = 20
+
+
+class LostRace(ClusterError):
+    """Somebody else has appended to the log meanwhile; what was read here is theirs to append."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +136,11 @@ def due(now: datetime, most: int) -> list[UUID]:
     return list(rows.values_list("job_id", flat=True)[:most])
 
 
-def collect(job_id: UUID, cluster: Cluster) -> None:
-    """Copies what the job's containers have printed since the last time; does nothing when somebody else is at it."""
+def collect(job_id: UUID, cluster: Cluster, *, seconds: float = READ_SECONDS) -> None:
+    """Copies what the job's containers have printed since the last time, for at most ``seconds`` a container.
+
+    Does nothing when somebody else is at it.
+    """
     now = timezone.now()
     free = Q(lease_until__isnull=True) | Q(lease_until__lte=now)
     if not JobLog.objects.filter(free, job_id=job_id, complete=False).update(lease_until=now + LEASE):
@@ -141,7 +148,7 @@ def collect(job_id: UUID, cluster: Cluster) -> None:
     job = TrainingJob.objects.select_related("tenant", "log").get(pk=job_id)
     fields: dict[str, object] = {}
     try:
-        finished = _collect(job, cluster)
+        finished = _collect(job, cluster, seconds)
         fields = _after(job, finished, timezone.now())
     except ClusterError as exc:
         log.info("the log of job %s cannot be read now: %s", job_id, exc)
@@ -164,9 +171,9 @@ def _after(job: TrainingJob, finished: bool, now: datetime) -> dict[str, object]
     return {"due_at": now if ended_meanwhile else now + wait, "failures": 0}
 
 
-def _collect(job: TrainingJob, cluster: Cluster) -> bool:
+def _collect(job: TrainingJob, cluster: Cluster, seconds: float) -> bool:
     """Reads each container from where it was left; returns whether all of them have ended and been read to the end."""
-    pods = [obj for obj in cluster.list("Pod", job.namespace, job.pod_selector)]
+    pods = cluster.list("Pod", job.namespace, job.pod_selector)
     views = {view.uid: view for obj in pods if (view := pod_view(obj)) is not None}
     places = [
         (views[obj["metadata"]["uid"]], status)
@@ -182,23 +189,21 @@ def _collect(job: TrainingJob, cluster: Cluster) -> bool:
         if behind and place != done:
             continue
         behind = False
-        finished = _read_container(cluster, view, status, place, appender) and finished
+        finished = _read_container(cluster, view, status, place, appender, seconds) and finished
     return finished
 
 
 def _read_container(
-    cluster: Cluster, view: PodView, status: dict[str, object], place: str, appender: "_Appender"
+    cluster: Cluster, view: PodView, status: Object, place: str, appender: "_Appender", seconds: float
 ) -> bool:
     state = status.get("state") or {}
-    assert isinstance(state, dict)
     if "waiting" in state and not status.get("lastState"):
         return view.ended
     appender.enter(place)
     began = timezone.now()
-    name = str(status["name"])
     try:
         for data, position in pod_logs.read(
-            cluster, view.namespace, view.name, name, appender.position, seconds=READ_SECONDS
+            cluster, view.namespace, view.name, status["name"], appender.position, seconds=seconds
         ):
             appender.add(data, position)
     except (NotFound, Refused) as exc:
@@ -206,13 +211,12 @@ def _read_container(
         log.info("no log of %s: %s", place, exc)
     finally:
         appender.flush()
-    read_to_end = (timezone.now() - began).total_seconds() < READ_SECONDS
+    read_to_end = (timezone.now() - began).total_seconds() < seconds
     return "terminated" in state and read_to_end
 
 
-def _statuses(pod: dict[str, object]) -> list[dict[str, object]]:
+def _statuses(pod: Object) -> list[Object]:
     status = pod.get("status") or {}
-    assert isinstance(status, dict)
     main = [item for item in status.get("containerStatuses") or [] if item["name"] == CONTAINER]
     return [*(status.get("initContainerStatuses") or []), *main]
 
@@ -257,7 +261,7 @@ class _Appender:
                 lease_until=timezone.now() + LEASE,
             )
             if not moved:
-                raise NotFound(409, "LostRace", "another collector appends to this log")
+                raise LostRace(409, "LostRace", "another collector appends to this log")
             JobLogChunk.objects.bulk_create(
                 [
                     JobLogChunk(job_id=self.job_id, offset=self.size + start, data=data[start : start + PIECE])

@@ -143,7 +143,7 @@ def training_container(wish: JobWish) -> Object:
 def environment(wish: JobWish) -> list[Object]:
     """The variables of the contract, the platform's own after the user's so that they win."""
     spec = wish.spec
-    env = {name: value for name, value in spec["env_vars"].items()}
+    env = dict(spec["env_vars"])
     env |= {hyperparameter_env(key): hyperparameter_text(value) for key, value in spec["hyperparameters"].items()}
     env |= {
         "HYPERPARAMETERS": json.dumps(spec["hyperparameters"], ensure_ascii=False),

@@ -5,7 +5,7 @@ gives them: whole seconds, UTC.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from platform_portal.names import JOB_ID_LABEL
@@ -13,6 +13,7 @@ from platform_portal.names import JOB_ID_LABEL
 Object = dict[str, Any]
 MAX_MESSAGE = 4000
 CONTAINER = "training"
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def pod_view(obj: Object) -> PodView | None:
         name=meta["name"],
         namespace=meta["namespace"],
         job_id=job_id,
-        created_at=moment(meta["creationTimestamp"]) or datetime.min,
+        created_at=moment(meta["creationTimestamp"]) or NEVER,
         phase=status.get("phase", "Pending"),
         node=spec.get("nodeName") or "",
         reason=status.get("reason") or "",
@@ -157,7 +158,7 @@ def event_view(obj: Object) -> EventView | None:
         type=obj.get("type") or "Normal",
         reason=(obj.get("reason") or "Event")[:100],
         message=text(obj.get("message")),
-        at=moment(at) or datetime.min,
+        at=moment(at) or NEVER,
         count=int(series.get("count") or obj.get("count") or 1),
     )
 

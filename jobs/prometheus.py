@@ -22,8 +22,8 @@ class JobsCollector(Collector):
         live = TrainingJob.objects.filter(status__in=LIVE).values("tenant__slug", "status").annotate(count=Count("pk"))
         counts = {(row["tenant__slug"], row["status"]): row["count"] for row in live.order_by()}
         for slug, _ in tenants:
-            for status in LIVE:
-                active.add_metric([slug, str(status)], counts.get((slug, str(status)), 0))
+            for live_status in LIVE:
+                active.add_metric([slug, str(live_status)], counts.get((slug, str(live_status)), 0))
         yield active
         durations = HistogramMetricFamily(
             "ml_platform_job_duration_seconds", "How long ended jobs ran.", labels=["tenant", "status"]
@@ -31,5 +31,5 @@ class JobsCollector(Collector):
         for slug, status, cumulative, total in histogram():
             bounds = [*(str(float(bound)) for bound in BOUNDS), "+Inf"]
             buckets = list(zip(bounds, (float(count) for count in cumulative), strict=True))
-            durations.add_metric([slug, status], buckets, total)  # type: ignore[arg-type]
+            durations.add_metric([slug, status], buckets, total)
         yield durations

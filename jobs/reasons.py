@@ -38,6 +38,7 @@ REASONS: dict[str, Reason] = {
     "ClusterRefused": Reason("The cluster does not let the platform create the job; an administrator has to look."),
     # running
     "Running": Reason("The program is running."),
+    "Finishing": Reason("The program has ended; the cluster is recording how."),
     "Cancelling": Reason("It was cancelled; the cluster is ending it."),
     # succeeded
     "Completed": Reason("The program ended with exit code 0."),

@@ -19,10 +19,10 @@ from random import uniform
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connections
 from django.utils import timezone
 
-from jobs import lifecycle, manifests, writeback
+from jobs import lifecycle, logs, manifests, writeback
 from jobs.events import EventWriter
 from jobs.lifecycle import Action, Decision, Row
 from jobs.models import LIVE, TrainingJob
@@ -45,6 +45,7 @@ CONTACT_SECONDS = 10.0
 # Longer than a call to the cluster may take, so that a lease never ends under a call that is still under way.
 LEASE_MARGIN_SECONDS = 5
 MAX_BACKOFF_SECONDS = 60.0
+LAST_LOG_SECONDS = 5.0
 ROW_FIELDS = (
     "id", "name", "tenant", "status", "reason", "cancel_requested_at", "cancelled_by", "cluster_uid", "error_message",
     "exit_code", "attempts", "started_at", "completed_at", "observed_at", "next_check_at", "failures", "version",
@@ -232,6 +233,7 @@ class Reconciler:
             assert view is not None
             return lifecycle.created(row, view, now)
         if decision.action is Action.DELETE:
+            self._keep_log(job)
             self.cluster.delete("Job", job.namespace, name, uid=decision.uid or None)
             return Decision(check_again_at=now + timedelta(seconds=1))
         found = self.cluster.get("Job", job.namespace, name)
@@ -243,6 +245,16 @@ class Reconciler:
             self.cluster.delete("Job", job.namespace, name, uid=ours.uid)
         look_again = now + timedelta(seconds=1) if ours else None
         return replace(answer, action=None, check_again_at=answer.check_again_at or look_again)
+
+    def _keep_log(self, job: TrainingJob) -> None:
+        """Saves what the program has printed so far, because its pod goes with the Job. No reason not to delete it."""
+        try:
+            logs.collect(job.pk, self.cluster, seconds=LAST_LOG_SECONDS)
+        except (ClusterError, DatabaseError) as exc:
+            log.info("the last lines of job %s are lost: %s", job.pk, exc)
+        finally:
+            # This runs in a thread of the pool, whose database connection nobody else would ever end.
+            connections.close_all()
 
     def _finish(self, mine: Sequence[tuple[TrainingJob, Decision]], results: Sequence[Decision | ClusterError]) -> None:
         now = timezone.now()

@@ -29,7 +29,7 @@ class ClusterView:
         self._refusals: OrderedDict[str, EventView] = OrderedDict()
         # Events that came before the object they are about, by its uid; bounded likewise.
         self._early: OrderedDict[str, list[EventView]] = OrderedDict()
-        self.informers: list[Informer] = [  # type: ignore[type-arg]
+        self.informers: list[Informer] = [
             Informer(cluster, "Job", selector=names.SELECTOR, summarize=job_view, on_change=self._on_job),
             Informer(cluster, "Pod", selector=names.SELECTOR, summarize=pod_view, on_change=self._on_pod),
             Informer(cluster, "Event", summarize=event_view, on_change=self._on_event),
@@ -75,7 +75,7 @@ class ClusterView:
     def _on_pod(self, uid: str, before: PodView | None, after: PodView | None) -> None:
         self._put(self._pods, uid, before, after)
 
-    def _put(self, where: dict[str, dict], uid: str, before, after) -> None:  # type: ignore[no-untyped-def, type-arg]
+    def _put(self, where: dict[str, dict], uid: str, before, after) -> None:  # type: ignore[no-untyped-def]
         view = after or before
         with self._lock:
             of_job = where.setdefault(view.job_id, {})

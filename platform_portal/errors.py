@@ -1,7 +1,7 @@
 """Errors that users see: raised anywhere below the edge as ``DomainError``, rendered once at the edge.
 
-The API renders JSON ``{"detail", "code", "errors"?, ...}``; pages render ``error.html`` (``platform_portal.middleware``). A code is a
-stable snake_case token that scripts may compare; the detail is a sentence for people.
+The API renders JSON ``{"detail", "code", "errors"?, ...}``; pages render ``error.html`` (``platform_portal.middleware``). A
+code is a stable snake_case token that scripts may compare; the detail is a sentence for people.
 """
 
 import logging

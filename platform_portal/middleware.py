@@ -29,4 +29,7 @@ class DomainErrorMiddleware:
             log.error("answered %s: %s", error.http_status, exc)
         if request.path.startswith("/v1/"):
             return JsonResponse(error.as_json(), status=error.http_status, headers=error.headers)
-        return render(request, "error.html", {"error": error}, status=error.http_status, headers=error.headers)
+        page = render(request, "error.html", {"error": error}, status=error.http_status)
+        for name, value in error.headers.items():
+            page[name] = value
+        return page

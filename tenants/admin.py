@@ -5,14 +5,14 @@ from django.contrib import admin
 from tenants.models import ApiToken, Membership, Tenant
 
 
-class MembershipInline(admin.TabularInline):  # type: ignore[type-arg]
+class MembershipInline(admin.TabularInline):
     model = Membership
     autocomplete_fields = ("user",)
     extra = 0
 
 
 @admin.register(Tenant)
-class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class TenantAdmin(admin.ModelAdmin):
     list_display = ("slug", "name", "cost_center", "quota_cpu", "quota_memory_gib", "quota_gpus", "is_active")
     list_filter = ("is_active", "pod_security")
     search_fields = ("slug", "name", "cost_center")
@@ -25,7 +25,7 @@ class TenantAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ApiTokenAdmin(admin.ModelAdmin):
     list_display = ("name", "tenant", "created_by", "created_at", "expires_at", "revoked_at")
     list_filter = ("tenant",)
     search_fields = ("name", "tenant__slug")

@@ -53,7 +53,7 @@ class IsTheJob(BasePermission):
         return True
 
 
-class JobTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class JobTokenScheme(OpenApiAuthenticationExtension):
     target_class = JobTokenAuthentication
     name = "jobToken"
 

@@ -70,7 +70,9 @@ class TrainingSpecSerializer(serializers.Serializer[Any]):
     tenant_id = serializers.CharField(required=False, help_text="The token's team; nothing else is allowed.")
     docker_image = serializers.CharField(required=False, max_length=spec.MAX_IMAGE)
     entrypoint = serializers.CharField(required=False, max_length=spec.MAX_ENTRYPOINT, help_text="Run by /bin/sh -c.")
-    source = serializers.UUIDField(required=False, allow_null=True, help_text="The id that POST /v1/sources answered.")
+    source = serializers.UUIDField(  # type: ignore[assignment]
+        required=False, allow_null=True, help_text="The id that POST /v1/sources answered."
+    )
     code_repo = serializers.CharField(required=False, allow_null=True, max_length=spec.MAX_URL)
     code_commit = serializers.CharField(required=False, allow_null=True, max_length=255)
     data_path = serializers.CharField(required=False, allow_null=True, max_length=spec.MAX_URL)
@@ -101,7 +103,7 @@ class TrainingJobSerializer(serializers.Serializer[Any]):
 
 class JobEventSerializer(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
-    source = serializers.ChoiceField(choices=JobEvent.Source.choices)
+    source = serializers.ChoiceField(choices=JobEvent.Source.choices)  # type: ignore[assignment]
     level = serializers.CharField()
     reason = serializers.CharField()
     message = serializers.CharField()
@@ -120,7 +122,7 @@ class SourceSerializer(serializers.Serializer[Any]):
 
 class MetricsSerializer(serializers.Serializer[Any]):
     step = serializers.IntegerField(min_value=0)
-    values = serializers.DictField(child=serializers.FloatField())
+    values = serializers.DictField(child=serializers.FloatField())  # type: ignore[assignment]
 
 
 class MetricsAcceptedSerializer(serializers.Serializer[Any]):

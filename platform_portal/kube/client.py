@@ -31,7 +31,7 @@ class Client:
 
     def __init__(self, configuration: kubernetes.client.Configuration, *, timeout: float, connections: int) -> None:
         configuration.connection_pool_maxsize = connections
-        configuration.retries = False  # type: ignore[assignment]
+        configuration.retries = False
         self.timeout = timeout
         self._api = kubernetes.client.ApiClient(configuration)
         self._pool: urllib3.PoolManager = self._api.rest_client.pool_manager

@@ -93,7 +93,8 @@ class Informer(threading.Thread, Generic[S]):
     def _relist(self) -> str:
         """Takes the server's whole list for the truth; what is not on it is gone."""
         version, found = "", set()
-        for version, items in self.cluster.list_pages(self.kind, selector=self.selector):
+        for page_version, items in self.cluster.list_pages(self.kind, selector=self.selector):
+            version = page_version
             for item in items:
                 item.setdefault("kind", self.kind)
                 found.add(item["metadata"]["uid"])

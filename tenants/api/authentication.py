@@ -39,7 +39,7 @@ def bearer(request: Request) -> str | None:
     return token.decode("latin-1")
 
 
-class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class TokenScheme(OpenApiAuthenticationExtension):
     target_class = TokenAuthentication
     name = "token"
 

@@ -1,0 +1,125 @@
+"""The submit form: empty, from an earlier job, refused with everything that is wrong, or accepted."""
+
+import hashlib
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from jobs import forms, presenters, selectors, services, sources
+from jobs.models import SourceArchive
+from jobs.views.team import meters
+from platform_portal import api
+from platform_portal.errors import DomainError
+from tenants.context import TenantContext
+from tenants.idempotency import once
+from tenants.pages import tenant_page
+
+# What the form's other fields may add to the largest upload.
+FORM_ROOM = 4 * 1024 * 1024
+
+
+@tenant_page
+def _submit(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
+    ctx.require(ctx.can_submit, "submit jobs")
+    if request.method != "POST":
+        form = forms.SubmitForm(initial={"name": forms.suggested_name(), "key": forms.new_key()})
+        return _page(request, ctx, form, None)
+    form = forms.SubmitForm(request.POST, request.FILES)
+    form.is_valid()
+    source = _source(ctx, form)
+    payload = form.payload(source)
+    if not form.errors:
+        try:
+            job_id = _accept(ctx, form.cleaned_data.get("key", ""), payload, source)
+        except DomainError as error:
+            form.add_domain_error(error)
+            return _page(request, ctx, form, source, status=error.http_status)
+        messages.success(request, "Submitted. This page follows the job by itself.")
+        return redirect("jobs:detail", ctx.tenant.slug, job_id)
+    return _page(request, ctx, form, source, status=400)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@csrf_exempt
+def submit(request: HttpRequest, tenant: str) -> HttpResponse:
+    """Looks at the announced length before the CSRF check reads the body; that check is done right after."""
+    api.check_content_length(request, settings.SOURCE_MAX_BYTES + FORM_ROOM)
+    return csrf_protect(_submit)(request, tenant)
+
+
+@require_safe
+@tenant_page
+def rerun_form(request: HttpRequest, ctx: TenantContext, job_id: UUID) -> HttpResponse:
+    """The form with everything as it was for an earlier job, under the next free name."""
+    ctx.require(ctx.can_submit, "submit jobs")
+    job = selectors.job_for_page(ctx, job_id)
+    initial = forms.initial_of(selectors.request_of(job), job.instance_type)
+    initial |= {"name": selectors.free_name(ctx, job.name), "key": forms.new_key()}
+    return _page(request, ctx, forms.SubmitForm(initial=initial), job.source, again=job.name)
+
+
+@require_POST
+@tenant_page
+def preview(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
+    """The request that the form stands for, as curl, whether or not it is valid yet."""
+    form = forms.SubmitForm(request.POST)
+    form.is_valid()
+    source = _known_source(ctx, request.POST.get("source", ""))
+    payload = form.payload(source)
+    upload = ""
+    if "source" not in payload and form.cleaned_data.get("source_kind") in (forms.UPLOAD, ""):
+        upload = "train.py"
+        payload = {"name": payload.pop("name"), "source": presenters.UPLOADED} | payload
+    return render(request, "jobs/_preview.html", {"call": presenters.curl(payload, upload)})
+
+
+def _accept(ctx: TenantContext, key: str, payload: dict[str, Any], source: SourceArchive | None) -> str:
+    """Submits once for each filled-in form: a second click gets the first one's job."""
+    # An upload that is sent twice has two ids; its digest is what makes the two requests the same.
+    same = payload | ({"source": source.sha256} if source and "source" in payload else {})
+    wanted = hashlib.sha256(api.canonical(same)).hexdigest()
+    key_of_content = f"page-{hashlib.sha256(f'{key} {wanted}'.encode()).hexdigest()}" if key else None
+
+    def produce() -> tuple[int, Any]:
+        return 201, str(services.job_submit(ctx=ctx, payload=payload).pk)
+
+    return str(once(ctx, key_of_content, wanted, produce)[1])
+
+
+def _source(ctx: TenantContext, form: forms.SubmitForm) -> SourceArchive | None:
+    """The upload that came with the form, stored so that it is not lost with a refusal; else the one stored before."""
+    file = form.cleaned_data.get("file")
+    if not file:
+        return _known_source(ctx, form.cleaned_data.get("source", ""))
+    digest, size = sources.digest_of(file)
+    try:
+        return sources.source_upload(ctx=ctx, file=file, filename=file.name or "", digest=digest, size=size)
+    except DomainError as error:
+        form.add_error("file", error.message)
+        return None
+
+
+def _known_source(ctx: TenantContext, text: str) -> SourceArchive | None:
+    found = forms.source_id(text)
+    return SourceArchive.objects.filter(tenant=ctx.tenant, pk=found).first() if found else None
+
+
+def _page(
+    request: HttpRequest,
+    ctx: TenantContext,
+    form: forms.SubmitForm,
+    source: SourceArchive | None,
+    *,
+    again: str = "",
+    status: int = 200,
+) -> HttpResponse:
+    form.mark_errors()
+    context = {"form": form, "source": source, "again": again, "meters": meters(ctx)}
+    context["default_image"] = settings.DEFAULT_TRAINING_IMAGE
+    return render(request, "jobs/submit.html", context, status=status)
