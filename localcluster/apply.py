@@ -61,9 +61,7 @@ def server_side_apply(resource: Resource, live: Obj | None, config: Obj, author:
     merged = _merge("", fresh(live), config)
     previous = owners.get(me, set())
     others = {owner: fields for owner, fields in owners.items() if owner != me}
-    for path in sorted(previous - applied, key=len, reverse=True):
-        if not any(path in fields or _owns_below(fields, path) for fields in others.values()):
-            _remove(merged, path)
+    _remove_abandoned(merged, previous - applied, applied, list(others.values()))
     conflicts = _conflicts(resource, live, merged, applied, others)
     if conflicts and not force:
         raise _conflict(conflicts, entries)
@@ -223,6 +221,20 @@ def _remove(obj: Obj, path: Path) -> None:
             parent.remove(found)
     if len(path) > 1 and parent in ({}, []) and path[-2].startswith("f:"):
         _remove(obj, path[:-1])
+
+
+def _remove_abandoned(merged: Obj, abandoned: Fields, applied: Fields, others: list[Fields]) -> None:
+    """Remove what its only owner no longer applies: whole list entries first, then single fields."""
+    gone: list[Path] = []
+    for path in sorted(abandoned, key=len):
+        if any(path[: len(prefix)] == prefix for prefix in gone):
+            continue
+        if any(path in fields or _owns_below(fields, path) for fields in (*others, applied)):
+            continue
+        if len(path) > 1 and path[-2].startswith("k:") and path[-1][2:] in orjson.loads(path[-2][2:]):
+            continue  # the key of an entry that stays
+        _remove(merged, path)
+        gone.append(path)
 
 
 def _owns_below(fields: Fields, path: Path) -> bool:

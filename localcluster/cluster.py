@@ -16,6 +16,7 @@ from localcluster.api.handlers import Handlers
 from localcluster.api.proxy import Proxy
 from localcluster.api.server import Server
 from localcluster.certs import Credentials, write_private
+from localcluster.controllers.autoscaler import AutoscalerController
 from localcluster.controllers.base import Controller
 from localcluster.controllers.deployment import DeploymentController
 from localcluster.controllers.endpoints import EndpointsController
@@ -75,6 +76,7 @@ class Cluster:
                 DeploymentController(self.registry),
                 EndpointsController(self.registry),
                 QuotaController(self.registry),
+                AutoscalerController(self.registry),
                 EventExpiry(self.registry),
                 Scheduler(self.registry, NODE),
             ]

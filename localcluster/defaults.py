@@ -141,6 +141,7 @@ def _deployment(obj: Obj) -> None:
 def _replica_set(obj: Obj) -> None:
     spec = obj.setdefault("spec", {})
     _set(spec, replicas=1)
+    _set(obj.setdefault("status", {}), replicas=0)
     _template(spec)
 
 
@@ -195,7 +196,18 @@ def _limit_range(obj: Obj) -> None:
                     limit.setdefault("defaultRequest", {}).setdefault(name, value)
 
 
+def _ingress(obj: Obj) -> None:
+    obj.setdefault("status", {}).setdefault("loadBalancer", {})
+
+
+def _budget(obj: Obj) -> None:
+    status = obj.setdefault("status", {})
+    _set(status, currentHealthy=0, desiredHealthy=0, disruptionsAllowed=0, expectedPods=0)
+
+
 def _hpa(obj: Obj) -> None:
+    _set(obj.setdefault("status", {}), desiredReplicas=0)
+    obj["status"].setdefault("currentMetrics", None)
     _set(obj.setdefault("spec", {}), minReplicas=1)
 
 
@@ -258,6 +270,8 @@ _BY_BUCKET: dict[str, Callable[[Obj], None]] = {
     "limitranges": _limit_range,
     "horizontalpodautoscalers.autoscaling": _hpa,
     "persistentvolumeclaims": _claim,
+    "poddisruptionbudgets.policy": _budget,
+    "ingresses.networking.k8s.io": _ingress,
     "networkpolicies.networking.k8s.io": _network_policy,
     "rolebindings.rbac.authorization.k8s.io": _binding,
     "clusterrolebindings.rbac.authorization.k8s.io": _binding,

@@ -69,7 +69,7 @@ class Registry:
         metadata = obj["metadata"]
         self._require_namespace(resource, namespace, metadata.get("name", ""))
         if resource.has_status:
-            obj.pop("status", None)
+            obj["status"] = {}
         metadata["uid"], metadata["creationTimestamp"] = new_uid(), self.now()
         if resource.bucket in _GENERATIONS:
             metadata["generation"] = 1

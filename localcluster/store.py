@@ -26,6 +26,8 @@ Key = tuple[str, str]  # namespace, name
 K = TypeVar("K")
 V = TypeVar("V")
 
+# Revisions begin here, so that a small number is one whose history is not known.
+FIRST_REVISION = 100
 HISTORY_PER_BUCKET = 10_000
 WATCH_BACKLOG = 20_000
 
@@ -101,8 +103,7 @@ class Store:
         self._observers: list[Callable[[Change], None]] = []
         self._transaction: list[Entry] | None = None
         self._waiting: list[Change] = []
-        self._history_base = 0
-        self.revision = 1
+        self._history_base = self.revision = FIRST_REVISION
         for entries in journal.load():
             for entry in entries:
                 self._replay(*entry)
@@ -134,6 +135,25 @@ class Store:
         found = [items[key] for key in self.keys(bucket, namespace, selector)]
         return [item for item in found if selector.matches(labels_of(item.obj))] if selector else found
 
+    def items_at(
+        self, revision: int, bucket: str, namespace: str | None = None, selector: LabelSelector | None = None
+    ) -> list[Item]:
+        """The items as they were at an earlier revision. Raises 410 when the history is too short."""
+        box = self._bucket(bucket)
+        if revision < box.history_start:
+            raise expired(f"too old resource version: {revision} ({box.history_start})")
+        before: dict[Key, Item | None] = {}
+        for change in reversed(box.history):
+            if change.item.revision <= revision:
+                break
+            before[change.item.key] = change.previous
+        if not before:
+            return self.items(bucket, namespace, selector)
+        then = {item.key: item for item in self.items(bucket, namespace) if item.key not in before}
+        then.update({key: item for key, item in before.items() if item and namespace in (None, key[0])})
+        found = [then[key] for key in sorted(then)]
+        return [item for item in found if selector.matches(labels_of(item.obj))] if selector else found
+
     def owned_by(self, uid: str, bucket: str | None = None) -> Iterator[tuple[str, Item]]:
         """(bucket, item) of all objects with an ownerReference to `uid`."""
         for name, key in sorted(self._by_owner.get(uid, ())):
@@ -145,6 +165,8 @@ class Store:
         key = (namespace_of(obj), name_of(obj))
         revision = self.revision + 1
         obj["metadata"]["resourceVersion"] = str(revision)
+        # Kind first: a list leaves these two out of its items, and finds them at the start of the encoded form.
+        obj = {"kind": obj.get("kind"), "apiVersion": obj.get("apiVersion"), **obj}
         item = Item(obj, encode(obj), revision, key)
         self._record((b"P", bucket, item.raw))
         self._apply_put(bucket, item)

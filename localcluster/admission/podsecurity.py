@@ -69,12 +69,14 @@ def _privileged(spec: Obj) -> Iterable[str]:
 
 
 def _added_capabilities(spec: Obj) -> Iterable[str]:
-    def bad(container: Obj) -> bool:
-        return bool(set((_security(container).get("capabilities") or {}).get("add") or ()) - _BASELINE_CAPABILITIES)
+    def added(container: Obj) -> set[str]:
+        return set((_security(container).get("capabilities") or {}).get("add") or ()) - _BASELINE_CAPABILITIES
 
-    yield from _by_container(
-        spec, "non-default capabilities", bad, "must not include added capabilities in securityContext.capabilities.add"
-    )
+    names = _names(spec, lambda container: bool(added(container)))
+    if names:
+        listed = sorted(set().union(*(added(container) for _, container in all_containers(spec))))
+        capabilities = ", ".join(f'"{name}"' for name in listed)
+        yield f"non-default capabilities ({names} must not include {capabilities} in securityContext.capabilities.add)"
 
 
 def _unconfined(spec: Obj) -> Iterable[str]:

@@ -21,9 +21,14 @@ from localcluster.objects import Obj, labels_of, name_of
 from localcluster.registry import Registry
 from localcluster.resources import Resource
 from localcluster.selectors import FieldSelector, LabelSelector, parse_fields, parse_labels
-from localcluster.store import HISTORY_PER_BUCKET, Item, Key
+from localcluster.store import Item, Key
 
 _RETURNED_WHEN_DELETED = frozenset({"pods", "services", "serviceaccounts", "resourcequotas", "persistentvolumeclaims"})
+
+_CONTINUE_EXPIRED = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list without the "
+    "continue parameter."
+)
 
 
 class Handlers:
@@ -75,13 +80,16 @@ class Handlers:
 
     def _list(self, request: web.Request, path: ApiPath, labels: LabelSelector, fields: FieldSelector) -> web.Response:
         limit = number(request.query, "limit") or 0
-        after, revision = self._continued(request.query.get("continue", ""), path.resource)
+        after, revision = self._continued(request.query.get("continue", ""))
         name = fields.exact("metadata.name")
         if name is not None and path.namespace is not None:
             found = self._registry.find(path.resource, path.namespace, name)
             items = [found] if found else []
         else:
-            items = self._store.items(path.resource.bucket, path.namespace, labels)
+            try:
+                items = self._store.items_at(revision, path.resource.bucket, path.namespace, labels)
+            except ApiError as error:
+                raise expired(_CONTINUE_EXPIRED) from error
         matching = [
             item
             for item in items
@@ -92,7 +100,7 @@ class Handlers:
         token = _continue_token(page[-1].key, revision) if rest else ""
         return raw_response(render_list(request, path.resource, page, revision, token, rest))
 
-    def _continued(self, token: str, resource: Resource) -> tuple[Key | None, int]:
+    def _continued(self, token: str) -> tuple[Key | None, int]:
         """Where a paged list goes on, and at which revision it began."""
         if not token:
             return None, self._store.revision
@@ -100,11 +108,6 @@ class Handlers:
             revision, namespace, name = orjson.loads(base64.urlsafe_b64decode(token))
         except (binascii.Error, ValueError, TypeError):
             raise bad_request("continue key is not valid") from None
-        if self._store.revision - int(revision) > HISTORY_PER_BUCKET:
-            raise expired(
-                "The provided continue parameter is too old to display a consistent list result. You can start a new list "
-                "without the continue parameter."
-            )
         return (str(namespace), str(name)), int(revision)
 
     async def _create(self, request: web.Request, path: ApiPath) -> web.Response:

@@ -59,7 +59,8 @@ class Proxy:
         entry = _service_entry(service, port)
         pods = ready_pods(self._registry, service)
         if entry is None or not pods:
-            message = f'no endpoints available for service "{name}"'
+            shown = f"{name}:{port}" if port else name
+            message = f'no endpoints available for service "{shown}"'
             raise ApiError(503, "ServiceUnavailable", message)
         self._turn += 1
         pod = pods[self._turn % len(pods)]

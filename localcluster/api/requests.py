@@ -14,6 +14,9 @@ from localcluster.errors import ApiError, bad_request
 from localcluster.objects import Obj
 from localcluster.resources import BY_PATH, Resource
 
+# A request without Content-Type is read as JSON, as clients that send bare bytes expect; aiohttp calls it octet-stream.
+_MEDIA_TYPES = ("application/json", "application/yaml", "text/json", "text/yaml", "application/octet-stream")
+
 
 @dataclass(frozen=True)
 class ApiPath:
@@ -53,7 +56,8 @@ class Options:
     """The query parameters that any write may carry."""
 
     dry_run: bool
-    manager: str
+    manager: str  # who writes, by the fieldManager parameter or else by the User-Agent
+    named_manager: bool
     force: bool
 
 
@@ -63,7 +67,8 @@ def write_options(request: web.Request) -> Options:
     if dry_run not in ("", "All"):
         raise bad_request(f'Invalid value: "{dry_run}": dryRun supports only All')
     agent = request.headers.get("User-Agent", "unknown").split("/")[0]
-    return Options(dry_run == "All", query.get("fieldManager") or agent or "unknown", is_true(query.get("force")))
+    named = query.get("fieldManager", "")
+    return Options(dry_run == "All", named or agent or "unknown", bool(named), is_true(query.get("force")))
 
 
 def is_true(value: str | None) -> bool:
@@ -87,10 +92,10 @@ async def read_body(request: web.Request) -> Any:
     if not data:
         return None
     kind = request.content_type
-    if "protobuf" in kind:
-        raise ApiError(
-            415, "UnsupportedMediaType", "the body of the request was in an unknown format - protobuf is not served"
-        )
+    if kind not in _MEDIA_TYPES and not kind.endswith(("-patch+json", "-patch+yaml")):
+        accepted = ", ".join(_MEDIA_TYPES[:2])
+        why = f"the body of the request was in an unknown format - accepted media types include: {accepted}"
+        raise ApiError(415, "UnsupportedMediaType", why)
     try:
         return yaml.safe_load(data) if "yaml" in kind and data[:1] != b"{" else orjson.loads(data)
     except (orjson.JSONDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:

@@ -64,8 +64,11 @@ def render_list(
         partial = [_metadata(item.obj) for item in items]
         kind = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
         return orjson.dumps({**kind, "items": partial})
+    lead = orjson.dumps({"kind": resource.kind, "apiVersion": resource.api_version})[:-1] + b","
+    raws = (raw_of(resource, item) for item in items)
+    bare = [b"{" + raw[len(lead) :] if raw.startswith(lead) else raw for raw in raws]
     head = orjson.dumps({"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": metadata})
-    return head[:-1] + b',"items":[' + b",".join(raw_of(resource, item) for item in items) + b"]}"
+    return head[:-1] + b',"items":[' + b",".join(bare) + b"]}"
 
 
 def raw_of(resource: Resource, item: Item) -> bytes:

@@ -19,6 +19,7 @@ from localcluster.selectors import FieldSelector, LabelSelector
 from localcluster.store import Change, Item, Watch
 
 BOOKMARK_SECONDS = 50.0
+LAST_BOOKMARK_SECONDS = 2.0
 _DEFAULT_TIMEOUT = 1800.0
 
 
@@ -68,7 +69,10 @@ class Watching:
         self, response: web.StreamResponse, watch: Watch, view: View, timeout: float, bookmarks: bool, position: int
     ) -> None:
         loop = asyncio.get_running_loop()
-        end, next_bookmark = loop.time() + timeout, loop.time() + BOOKMARK_SECONDS
+        end = loop.time() + timeout
+        # One bookmark comes shortly before the end, so that the next watch need not begin far back.
+        last_bookmark = end - LAST_BOOKMARK_SECONDS
+        next_bookmark = min(loop.time() + BOOKMARK_SECONDS, last_bookmark)
         while not self._closed and (left := end - loop.time()) > 0:
             wait = min(left, next_bookmark - loop.time()) if bookmarks else left
             changes = await watch.changes(max(wait, 0.0)) if wait > 0 else []
@@ -79,7 +83,8 @@ class Watching:
             if bookmarks and loop.time() >= next_bookmark:
                 # Everything up to now has been sent, so a later watch may begin here.
                 await _send(response, [view.bookmark(self._store.revision)])
-                next_bookmark = loop.time() + BOOKMARK_SECONDS
+                now = loop.time()
+                next_bookmark = min(now + BOOKMARK_SECONDS, last_bookmark) if now < last_bookmark else end
 
 
 class View:
@@ -142,7 +147,8 @@ def _since(text: str) -> int | None:
     if text in ("", "0"):
         return None
     if not text.isdigit():
-        raise bad_request(f"Invalid value: {text!r}: invalid resource version")
+        why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise bad_request(f'resourceVersion: Invalid value: "{text}": {why}')
     return int(text)
 
 

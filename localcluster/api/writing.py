@@ -58,6 +58,9 @@ def patch_object(registry: Registry, path: ApiPath, options: Options, kind: str,
 def _apply(registry: Registry, path: ApiPath, options: Options, body: Any) -> tuple[Item, bool]:
     if not isinstance(body, dict):
         raise bad_request("the applied configuration must be an object")
+    if not options.named_manager:
+        message = 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
+        raise ApiError(422, "Invalid", message)
     for field, expected in (("kind", path.resource.kind), ("apiVersion", path.resource.api_version)):
         if body.get(field) != expected:
             raise bad_request(f"{field} in the applied configuration must be {expected}")

@@ -156,5 +156,6 @@ def _tail(log: Path) -> str:
             lines = file.read().split(b"\n")
     except OSError:
         return ""
-    text = b"\n".join(line.split(b" ", 3)[3] for line in lines if line.count(b" ") >= 3)
+    records = [line.split(b" ", 3) for line in lines]
+    text = b"".join(r[3] + (b"\n" if r[2] == b"F" else b"") for r in records if len(r) == 4)
     return text[-FALLBACK_BYTES:].decode("utf-8", "replace")

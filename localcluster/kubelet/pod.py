@@ -18,7 +18,7 @@ from localcluster.kubelet.container import Container
 from localcluster.kubelet.environment import Command, ConfigError, build_command, claimed_ports, path_rewriter
 from localcluster.kubelet.probes import Prober, Target, probe_once
 from localcluster.kubelet.status import is_over, pod_status
-from localcluster.kubelet.volumes import mounted_paths, prepare_volumes
+from localcluster.kubelet.volumes import MountError, mounted_paths, prepare_volumes
 from localcluster.objects import Obj, annotations_of, is_deleting, name_of, namespace_of, parse_time, uid_of
 from localcluster.resources import PODS
 
@@ -38,6 +38,7 @@ class PodRuntime:
         self.root = self.folder / "root"
         self.failure: tuple[str, str] | None = None
         self.waits_for_config = False
+        self._reported: tuple[str, str] = ("", "")
         self._volumes: dict[str, Path] | None = None
         self._stopping_until: float | None = None
         self._kill_timer: asyncio.TimerHandle | None = None
@@ -216,7 +217,7 @@ class PodRuntime:
                     container.waiting = ("CrashLoopBackOff", text)
                     self._warn("BackOff", f"Back-off restarting failed container {container.name}", container)
                 return left
-        elif container.next_start > loop.time():
+        elif container.next_start > loop.time() and not self.waits_for_config:
             return container.next_start - loop.time()
         container.next_start = 0.0
         return self._start(container)
@@ -233,6 +234,13 @@ class PodRuntime:
             return self._fail_pull(container, image)
         try:
             command = self._prepare(container)
+        except MountError as error:
+            if (error.reason, str(error)) != self._reported:
+                self._reported = (error.reason, str(error))
+                self.agent.events.warning(self.pod, "FailedMount", str(error))
+            self.waits_for_config = True
+            container.next_start = asyncio.get_running_loop().time() + CONFIG_RETRY
+            return CONFIG_RETRY
         except ConfigError as error:
             if container.waiting != (error.reason, str(error)):
                 self._warn("Failed", f"Error: {error}", container)

@@ -11,11 +11,19 @@ from localcluster.registry import Registry
 from localcluster.resources import CONFIG_MAPS, PVCS, SECRETS
 
 
+class MountError(ConfigError):
+    """A volume cannot be made yet; the pod's containers wait in ContainerCreating."""
+
+
 def prepare_volumes(registry: Registry, pod: Obj, folder: Path, claims: Path) -> dict[str, Path]:
-    """Make every volume of the pod; the real path by volume name. ConfigError while something is missing."""
-    return {
-        volume["name"]: _prepare(registry, pod, volume, folder, claims) for volume in pod["spec"].get("volumes") or ()
-    }
+    """Make every volume of the pod; the real path by volume name. MountError while something is missing."""
+    real: dict[str, Path] = {}
+    for volume in pod["spec"].get("volumes") or ():
+        try:
+            real[volume["name"]] = _prepare(registry, pod, volume, folder, claims)
+        except ConfigError as error:
+            raise MountError(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {error}') from None
+    return real
 
 
 def mounted_paths(container: Obj, volumes: dict[str, Path]) -> dict[str, str]:
