@@ -43,6 +43,11 @@ class Container:
         return self.run is not None and self.run.running
 
     @property
+    def up(self) -> bool:
+        """The command itself runs; until then the container is being created."""
+        return self.running and self.run is not None and self.run.up
+
+    @property
     def ended(self) -> bool:
         return self.run is not None and self.run.exit is not None
 
@@ -52,7 +57,7 @@ class Container:
 
     @property
     def started(self) -> bool:
-        return self.running and all(prober.passed for prober in self.probers if prober.kind == "startup")
+        return self.up and all(prober.passed for prober in self.probers if prober.kind == "startup")
 
     @property
     def ready(self) -> bool:
@@ -104,7 +109,7 @@ class Container:
 
     def _state(self, pod_uid: str) -> Obj:
         run = self.run
-        if run is not None and run.running:
+        if run is not None and self.up:
             return {"running": {"startedAt": timestamp(run.started or datetime.now(UTC))}}
         if run is not None and run.exit is not None and self.waiting[0] != "CrashLoopBackOff":
             return {"terminated": self._terminated(pod_uid, run)}

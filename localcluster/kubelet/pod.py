@@ -62,7 +62,7 @@ class PodRuntime:
         """Find what a previous server started for this pod."""
         for container in self.containers:
             for run in container.find_runs():
-                run.adopt(lambda container=container: self._ended(container))  # type: ignore[misc]
+                run.adopt(lambda container=container: self._changed(container))  # type: ignore[misc]
             container.runs = [run for run in container.runs if run.running or run.exit is not None]
             if container.running:
                 self._prepare_quietly(container)
@@ -263,9 +263,8 @@ class PodRuntime:
             command.env,
             command.cwd,
             command.memory_limit,
-            lambda: self._ended(container),
+            lambda: self._changed(container),
         )
-        self._event("Started", f"Started container {container.name}", container)
         container.killed_by_probe = False
         self._start_probes(container, command)
         return None
@@ -342,7 +341,7 @@ class PodRuntime:
         ]
         for prober in container.probers:
             if prober.kind == "startup":
-                prober.start(lambda: container.running)
+                prober.start(lambda: container.up)
             else:
                 prober.start(lambda: container.started)
 
@@ -391,7 +390,12 @@ class PodRuntime:
         if problem is not None:
             self._warn("FailedPreStopHook", f"PreStopHook failed: {problem}", container)
 
-    def _ended(self, container: Container) -> None:
+    def _changed(self, container: Container) -> None:
+        """The container's process came up or ended."""
+        if container.running:
+            self._event("Started", f"Started container {container.name}", container)
+            self._wake()
+            return
         for prober in container.probers:
             prober.stop()
         container.probers = []

@@ -7,6 +7,7 @@ lives, and wakes the event loop when it ends, for own children and adopted runs 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import py_compile
 import signal
@@ -39,20 +40,22 @@ class Run:
         self.folder, self.attempt = folder, attempt
         self.exit: Exit | None = None
         self.started: datetime | None = None
-        self.running = False
+        self.running = False  # the shim lives
+        self.up = False  # and the command runs, so that signals reach it
+        self._wanted_signal = 0
         self._shim_pid = 0
         self._pid = 0
         self._start_time = ""
         self._alive = -1
         self._process: subprocess.Popen[bytes] | None = None
-        self._on_end: Callable[[], None] = _nothing
+        self._on_change: Callable[[], None] = _nothing
 
     @property
     def log(self) -> Path:
         return self.folder / "log"
 
     def start(
-        self, shim_file: Path, argv: list[str], env: dict[str, str], cwd: str, limit: int, on_end: Callable[[], None]
+        self, shim_file: Path, argv: list[str], env: dict[str, str], cwd: str, limit: int, on_change: Callable[[], None]
     ) -> None:
         """Start the command. The pipe's write end exists before the shim does, so no moment looks like a dead shim."""
         order = shim.encode_order(argv, env, cwd, limit)
@@ -81,19 +84,19 @@ class Run:
         self._shim_pid = self._process.pid
         self.started = datetime.now(UTC)
         self.running = True
-        self._on_end = on_end
+        self._on_change = on_change
         asyncio.get_running_loop().add_reader(self._alive, self._pipe_readable)
 
-    def adopt(self, on_end: Callable[[], None]) -> None:
+    def adopt(self, on_change: Callable[[], None]) -> None:
         """Take over what a previous server started; afterwards the run is new, running or ended."""
         pipe = self.folder / "alive"
         if not pipe.exists():
             return
         self._alive = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        if _is_open(self._alive):
-            self._read_started()
+        if _read_pipe(self._alive) is not None:
+            self.up = self._read_started()
             self.running = True
-            self._on_end = on_end
+            self._on_change = on_change
             asyncio.get_running_loop().add_reader(self._alive, self._pipe_readable)
             return
         self._close_pipe()
@@ -115,23 +118,28 @@ class Run:
     def _signal(self, number: signal.Signals) -> None:
         if not self.running:
             return
-        if not self._shim_pid:
-            self._read_started()
-        try:
-            os.kill(self._shim_pid, number)
-        except (ProcessLookupError, PermissionError):
+        if not self.up:  # a shim that is just starting does not know its signals yet
+            self._wanted_signal = number
             return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self._shim_pid, number)
 
     def _pipe_readable(self) -> None:
-        if _is_open(self._alive):
+        data = _read_pipe(self._alive)
+        if data:
+            self.up = self._read_started()
+            if self._wanted_signal:
+                self._signal(signal.Signals(self._wanted_signal))
+            self._on_change()
+        if data is not None:
             return
         self._close_pipe()
         if self._process is not None:
             self._process.wait()
         self._read_started()
         self._read_exit()
-        self.running = False
-        self._on_end()
+        self.running = self.up = False
+        self._on_change()
 
     def _read_started(self) -> bool:
         try:
@@ -172,12 +180,12 @@ def compile_shim(folder: Path) -> Path:
     return target
 
 
-def _is_open(descriptor: int) -> bool:
-    """Whether some process holds the write end of the pipe."""
+def _read_pipe(descriptor: int) -> bytes | None:
+    """What the shim said; None when no process holds the write end of the pipe any more."""
     try:
-        return os.read(descriptor, 4096) != b""
+        return os.read(descriptor, 4096) or None
     except BlockingIOError:
-        return True
+        return b""
 
 
 def _nothing() -> None:

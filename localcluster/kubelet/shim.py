@@ -6,7 +6,8 @@ outlives the server: everything the server must know later is in RUN_FOLDER.
 - `started`  "<shim pid> <container pid> <kernel start time of the container> <time ns>", written before the command runs
 - `exit`     "<exit code> <signal> <oom 0|1> <time ns>", then a line of text if the command could not be started
 - `log`      one line per output line: RFC 3339 time with nanoseconds, stdout|stderr, F (full) or P (partial), the bytes
-- ALIVE_FD   the write end of a named pipe; its closing tells the server that this process is gone
+- ALIVE_FD   the write end of a named pipe: one byte when the command runs and signals are understood; its closing tells
+             the server that this process is gone
 
 SIGTERM is passed on to the container's process group. SIGINT kills everything below this process. When the main process
 ends, whatever it left behind is killed, unless a stop was asked for: then the rest may end by itself until SIGINT comes.
@@ -54,13 +55,15 @@ def main() -> int:
         argv, env, cwd, limit = decode_order(sys.stdin.buffer.read())
     except ValueError:
         return 2
-    Shim(folder).run(argv, env, cwd, limit)
+    os.set_blocking(alive, False)
+    Shim(folder, alive).run(argv, env, cwd, limit)
     return 0
 
 
 class Shim:
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, alive: int) -> None:
         self.folder = folder
+        self.alive = alive
         self.pid = 0
         self.failure = ""
         self.finished = 0
@@ -102,6 +105,8 @@ class Shim:
         os.close(fail_read)
         if failure:
             self.failure = failure.decode("utf-8", "replace")
+        else:
+            tell(self.alive)
         return {out_read: "stdout", err_read: "stderr"}
 
     def follow(self, outputs: dict[int, str], wake: int, log: Log, limit: int) -> None:
@@ -252,6 +257,13 @@ def run_command(argv: list[bytes], env: dict[bytes, bytes], cwd: bytes, out: int
     except OSError as error:
         os.write(fail, f"{error.strerror}: {os.fsdecode(error.filename or argv[0])}".encode())
     os._exit(127)
+
+
+def tell(pipe: int) -> None:
+    try:
+        os.write(pipe, b"s")
+    except OSError:
+        return  # nobody reads: the server is away and will look at the records
 
 
 def write_record(path: str, text: str) -> None:

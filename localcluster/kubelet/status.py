@@ -17,7 +17,10 @@ def pod_phase(
         return "Succeeded" if good else "Failed"
     if not all(container.exit_code == 0 for container in inits):
         return "Pending"
-    if any(container.run is None for container in mains):
+    if any(
+        container.run is None or (container.running and not container.up and len(container.runs) == 1)
+        for container in mains
+    ):
         return "Pending"
     return "Running"
 
