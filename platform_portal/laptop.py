@@ -34,6 +34,7 @@ from tenants.demo import DEMO_TOKENS, DEMO_USERS
 
 HOST = "127.0.0.1"
 CLUSTER_SECONDS = 30
+LEFTOVER_SECONDS = 5
 IMPATIENT_SECONDS = 2  # a second Ctrl-C later than this means it; `make` passes on the first one twice
 DATABASE, CLUSTER, APPLICATION = range(3)  # levels: each may use those before it, and ends first
 say = partial(print_line, "up")
@@ -49,8 +50,8 @@ def up() -> None:
     run_folder = settings.VAR_DIR / "run"
     run_folder.mkdir(parents=True, exist_ok=True)
     with _alone(run_folder / "lock"):
-        _end_leftovers(run_folder)
-        _refuse_taken_port()
+        was_killed = _end_leftovers(run_folder)
+        _refuse_taken_port(patience=LEFTOVER_SECONDS if was_killed else 0)
         asyncio.run(_run(run_folder))
 
 
@@ -72,23 +73,38 @@ def _alone(file: Path) -> Iterator[None]:
         yield
 
 
-def _end_leftovers(run_folder: Path) -> None:
-    for file in sorted(run_folder.glob("*.pid")):
+def _end_leftovers(run_folder: Path) -> bool:
+    """True when the last start was killed rather than stopped."""
+    files = sorted(run_folder.glob("*.pid"))
+    for file in files:
         # PostgreSQL ends its own leftovers, in good order; the cluster's pods are not in its group and go on.
         if file.stem != "postgres" and end_leftover(file, group=file.stem != "cluster"):
             say(f"ended {file.stem}, left over from a start that was killed")
+    return bool(files)
 
 
-def _refuse_taken_port() -> None:
+def _refuse_taken_port(patience: float) -> None:
+    """Web workers whose parent was killed notice within a second or two, so after that the port gets some ``patience``."""
+    deadline = time.monotonic() + patience
+    while problem := _problem_with_port():
+        if time.monotonic() > deadline:
+            raise CommandError(
+                f"Port {settings.PORT} cannot be used: {problem}. Nothing was started. "
+                f"Choose another port: make run PORT={settings.PORT + 1 if settings.PORT < 65000 else 8000}"
+            )
+        time.sleep(0.1)
+
+
+def _problem_with_port() -> str:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that are closing do not count
         try:
             probe.bind((HOST, settings.PORT))
-        except (OSError, OverflowError) as exc:
-            raise CommandError(
-                f"Port {settings.PORT} cannot be used: {getattr(exc, 'strerror', None) or exc}. Nothing was started. "
-                f"Choose another port: make run PORT={settings.PORT + 1 if settings.PORT < 65000 else 8000}"
-            ) from exc
+        except OSError as exc:
+            return exc.strerror or str(exc)
+        except OverflowError:
+            return "it is no port number"
+    return ""
 
 
 async def _run(run_folder: Path) -> None:

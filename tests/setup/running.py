@@ -19,11 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 class Program:
     """A Python program in a process group of its own, whose output is read as it comes."""
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, *arguments: str, env: dict[str, str] | None = None, without: list[str] | None = None) -> None:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | (env or {})
+        for name in without or []:
+            environment.pop(name, None)
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | (env or {}),
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -58,7 +61,11 @@ class Program:
             self.process.wait()
 
     def output(self) -> str:
-        self._reader.join(10)
+        """Everything it printed; waits for its end."""
+        self._reader.join(60)
+        return self.output_so_far()
+
+    def output_so_far(self) -> str:
         return "\n".join(self.lines)
 
     def _read(self) -> None:
