@@ -116,15 +116,14 @@ class Watch:
     """One open watch; iterating it gives events until the server ends it or nothing came for the cluster's patience."""
 
     response: urllib3.BaseHTTPResponse
-    pending: list[Object] = field(default_factory=list)
-    rest: bytes = b""
+    events: Iterator[Object] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.events = self._read()
 
     def __iter__(self) -> Iterator[Object]:
-        for chunk in self.response.stream(amt=None, decode_content=False):
-            *lines, self.rest = (self.rest + chunk).split(b"\n")
-            for line in lines:
-                if line.strip():
-                    yield json.loads(line)
+        # The same iterator each time: what one loop left is there for the next.
+        return self.events
 
     def take(self, count: int) -> list[Object]:
         """The next `count` events that are not bookmarks."""
@@ -135,6 +134,14 @@ class Watch:
             if len(taken) == count:
                 break
         return taken
+
+    def _read(self) -> Iterator[Object]:
+        rest = b""
+        for chunk in self.response.stream(amt=None, decode_content=False):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                if line.strip():
+                    yield json.loads(line)
 
 
 class Cluster:
@@ -189,7 +196,9 @@ class Cluster:
             sent["Content-Type"] = content_type
         if query:
             path += "?" + urlencode({key: _query_value(value) for key, value in query.items()})
-        return self.pool.request(method, self.host + path, body=data, headers=sent, preload_content=preload)
+        return self.pool.request(
+            method, self.host + path, body=data, headers=sent, preload_content=preload, redirect=False
+        )
 
     def get(self, path: str, **query: Any) -> Object:
         return self._accepted("GET", path, **query)

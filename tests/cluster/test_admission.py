@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .api import Object, Space, path_of
-from .objects import SLEEP, config_map, job, pod, quota, without_resources
+from .objects import SLEEP, config_map, container, job, pod, quota, without_resources
 
 
 def _quota(space: Space, hard: dict[str, str]) -> None:
@@ -57,6 +57,13 @@ def test_a_finished_pod_uses_no_quota(space: Space) -> None:
     space.run(pod("a", "true"))
     _used(space, {"pods": "0", "requests.cpu": "0"})
     assert space.run(pod("b", "true"))["status"]["phase"] == "Succeeded"
+
+
+def test_an_init_container_counts_only_for_what_it_asks_beyond_the_others(space: Space) -> None:
+    _quota(space, {"requests.cpu": "1", "requests.memory": "1Gi"})
+    fetch = container("true", "fetch", resources={"requests": {"cpu": "50m", "memory": "8Mi"}})
+    space.create(pod("a", SLEEP, {"initContainers": [fetch]}))
+    _used(space, {"requests.cpu": "50m", "requests.memory": "32Mi"})
 
 
 def test_gpus_are_counted_by_their_requests(space: Space) -> None:

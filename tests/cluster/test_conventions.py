@@ -151,7 +151,7 @@ INVALID: list[tuple[str, Object, str]] = [
     ("a negative back-off limit", job("a", "true", {"backoffLimit": -1}), "spec.backoffLimit"),
     (
         "an indexed job without completions",
-        job("a", "true", {"completionMode": "Indexed"}),
+        job("a", "true", {"completionMode": "Indexed", "parallelism": 2}),
         "spec.completions",
     ),
     (

@@ -71,10 +71,10 @@ def test_background_deletion_of_a_job_ends_its_pods_afterwards(space: Space) -> 
 
 
 def test_foreground_deletion_keeps_the_job_until_its_pods_are_gone(space: Space) -> None:
-    stubborn = 'trap "" TERM; i=0; while [ $i -lt 600 ]; do sleep 1; i=$((i+1)); done'
+    stubborn = 'trap "" TERM; echo on; i=0; while [ $i -lt 600 ]; do sleep 1; i=$((i+1)); done'
     space.create(job("a", stubborn, pod={"terminationGracePeriodSeconds": 2}))
     name = _pod_of(space, "a")
-    space.running(name)
+    space.wait_log(name, "on")
     answer = space.delete("jobs", "a", FOREGROUND)
     assert answer["metadata"]["finalizers"] == ["foregroundDeletion"]
     assert answer["metadata"]["deletionTimestamp"]

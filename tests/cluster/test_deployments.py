@@ -20,11 +20,11 @@ def _ready(space: Space, name: str = "d", replicas: int = 1) -> Object:
     )
 
 
-def _answer(space: Space, path: str = "", method: str = "GET", body: object = None) -> str:
+def _answer(space: Space, path: str = "/", method: str = "GET", body: object = None) -> str:
     return _proxy(space, path, method, body)[1]
 
 
-def _proxy(space: Space, path: str = "", method: str = "GET", body: object = None) -> tuple[int, str]:
+def _proxy(space: Space, path: str = "/", method: str = "GET", body: object = None) -> tuple[int, str]:
     answer = space.cluster.call(
         method, space.path("services", "d:http", "proxy") + path, body, headers={"Accept": "*/*"}
     )
@@ -73,12 +73,20 @@ def test_its_pods_belong_to_a_replica_set_of_its_own(space: Space) -> None:
 
 def test_a_service_passes_method_path_query_and_body_on(space: Space) -> None:
     _serve(space)
-    assert _answer(space) in ("GET / v1 ", "GET  v1 ")
+    assert _answer(space) == "GET / v1 "
     assert _answer(space, "/deep/path?x=1&y=a%20b") == "GET /deep/path?x=1&y=a%20b v1 "
     assert _answer(space, "/predict", "POST", {"rows": [1]}) == 'POST /predict v1 {"rows": [1]}'
     answer = space.cluster.call("GET", space.path("services", "d:80", "proxy") + "/")
     assert answer.code == 200
     assert answer.headers["X-Served-By"] == "test"
+
+
+def test_the_way_to_a_service_ends_in_a_slash(space: Space) -> None:
+    _serve(space)
+    path = space.path("services", "d:http", "proxy")
+    answer = space.cluster.call("GET", path)
+    assert answer.code == 301
+    assert answer.headers["Location"] == path + "/"
 
 
 def test_a_pod_is_reached_by_its_port(space: Space) -> None:
@@ -90,9 +98,11 @@ def test_a_pod_is_reached_by_its_port(space: Space) -> None:
 
 def test_a_service_without_ready_pods_is_unavailable(space: Space) -> None:
     space.create(service("d"))
-    path = space.path("services", "d:http", "proxy")
+    path = space.path("services", "d:http", "proxy") + "/"
+    # The API server learns of a new service a moment later.
+    space.cluster.until(lambda: space.cluster.call("GET", path).code, lambda code: code == 503, "unavailable")
     status = space.cluster.refused(503, "ServiceUnavailable", "GET", path)
-    assert 'no endpoints available for service "d:http"' in status["message"]
+    assert 'no endpoints available for service "d"' in status["message"]
 
 
 def test_a_pod_that_is_not_ready_gets_no_traffic(space: Space) -> None:

@@ -35,20 +35,28 @@ def test_values_arrive_unchanged(space: Space) -> None:
     assert [found[f"V{number}"] for number in range(len(VALUES))] == [row[1] for row in VALUES]
 
 
+EXPANSIONS = [
+    ("$(BASE)/path", "s3://bucket/path"),
+    ("$(BASE)$(BASE)", "s3://buckets3://bucket"),
+    ("$(NOT_SET)/path", "$(NOT_SET)/path"),
+    ("$(LATER)", "$(LATER)"),
+    ("$$(BASE)", "$(BASE)"),
+    ("$$$(BASE)", "$s3://bucket"),
+    ("$$HOME", "$HOME"),
+    ("$HOME", "$HOME"),
+    ("$$$$", "$$"),
+    ("100$", "100$"),
+    ("$(BASE", "$(BASE"),
+    ("$$(date) $$((1+1))", "$(date) $((1+1))"),
+]
+
+
 def test_variables_expand_from_those_before_them(space: Space) -> None:
-    env = [
-        {"name": "BASE", "value": "s3://bucket"},
-        {"name": "FULL", "value": "$(BASE)/path"},
-        {"name": "UNKNOWN", "value": "$(NOT_SET)/path"},
-        {"name": "ESCAPED", "value": "$$(BASE)"},
-        {"name": "EARLY", "value": "$(LATER)"},
-        {"name": "LATER", "value": "x"},
-    ]
+    env = [{"name": "BASE", "value": "s3://bucket"}]
+    env += [{"name": f"V{number}", "value": row[0]} for number, row in enumerate(EXPANSIONS)]
+    env += [{"name": "LATER", "value": "x"}]
     found = _environment(space, env=env)
-    assert found["FULL"] == "s3://bucket/path"
-    assert found["UNKNOWN"] == "$(NOT_SET)/path"
-    assert found["ESCAPED"] == "$(BASE)"
-    assert found["EARLY"] == "$(LATER)"
+    assert [(row[0], found[f"V{number}"]) for number, row in enumerate(EXPANSIONS)] == EXPANSIONS
 
 
 def test_variables_expand_in_command_and_args(space: Space) -> None:

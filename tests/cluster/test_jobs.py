@@ -135,6 +135,19 @@ def test_suspending_a_running_job_ends_its_pods_without_a_failure(space: Space) 
     assert suspended["metadata"]["generation"] == 2
 
 
+def test_a_failed_pod_is_replaced_only_once_it_has_ended(space: Space) -> None:
+    script = 'trap "sleep 1; exit 1" TERM; echo on; sleep 600 & wait'
+    spec = {"podReplacementPolicy": "Failed", "backoffLimit": 6}
+    space.create(job("a", script, spec, {"terminationGracePeriodSeconds": 30}))
+    (only,) = space.wait_list("pods", bool, "of the job", labelSelector="job-name=a")
+    space.wait_log(only["metadata"]["name"], "on")
+    space.delete("pods", only["metadata"]["name"])
+    ending = space.wait("jobs", "a", lambda obj: obj["status"].get("terminating") == 1, "terminating")
+    assert ending["status"].get("active", 0) == 0
+    assert space.names("pods", labelSelector="job-name=a") == [only["metadata"]["name"]]
+    space.wait("jobs", "a", lambda obj: obj["status"].get("failed") == 1, "counted")
+
+
 def test_a_job_past_its_time_to_live_is_deleted_with_its_pods(space: Space) -> None:
     space.create(job("a", "true", {"ttlSecondsAfterFinished": 1}))
     space.wait_gone("jobs", "a")

@@ -73,9 +73,13 @@ def test_following_a_finished_container_ends_at_once(space: Space) -> None:
 
 
 def test_following_may_start_at_the_last_lines(space: Space) -> None:
-    space.create(pod("a", "for i in 1 2 3; do echo $i; done; sleep 1; echo 4"))
+    space.create(pod("a", 'trap "echo 4; exit 0" TERM; for i in 1 2 3; do echo $i; done; sleep 600 & wait'))
     space.wait_log("a", "3")
-    assert space.log("a", follow=True, tailLines=1) == "3\n4\n"
+    query = {"follow": True, "tailLines": 1}
+    with space.cluster.stream(space.path("pods", "a", "log"), headers=RAW, **query) as response:
+        assert next(response) == b"3\n"
+        space.delete("pods", "a", {"gracePeriodSeconds": 60})
+        assert response.read() == b"4\n"
 
 
 CONTENTS: list[tuple[str, bytes, bytes]] = [
@@ -84,8 +88,8 @@ CONTENTS: list[tuple[str, bytes, bytes]] = [
     ("empty lines", b"\n\n\n", b"\n\n\n"),
     (
         "binary",
-        b"\x00\xff\xfe\x80 caf\xc3\xa9\n\x1b[31mred\x1b[0m\r\n",
-        b"\x00\xff\xfe\x80 caf\xc3\xa9\n\x1b[31mred\x1b[0m\r\n",
+        b"\x00\xff\xfe\x80 caf\xc3\xa9\n\x1b[31mred\x1b[0m\n",
+        b"\x00\xff\xfe\x80 caf\xc3\xa9\n\x1b[31mred\x1b[0m\n",
     ),
     ("progress bars", b"10%\r20%\r30%\n", b"10%\r20%\r30%\n"),
     ("a line longer than the runtime's buffer", b"x" * 100_000 + b"\nend\n", b"x" * 100_000 + b"\nend\n"),

@@ -35,7 +35,9 @@ def test_a_job_is_made_watched_and_read(space: Space, api: client.ApiClient) -> 
     core = client.CoreV1Api(api)
     (only,) = core.list_namespaced_pod(space.name, label_selector="job-name=a").items
     assert only.status.container_statuses[0].state.terminated.exit_code == 0
-    assert core.read_namespaced_pod_log(only.metadata.name, space.name) == "hello\n"
+    # The client would decode the text by way of repr().
+    log = core.read_namespaced_pod_log(only.metadata.name, space.name, _preload_content=False)
+    assert log.data == b"hello\n"
     assert list(watch.Watch().stream(core.read_namespaced_pod_log, only.metadata.name, space.name)) == ["hello"]
 
 

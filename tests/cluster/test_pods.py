@@ -15,8 +15,8 @@ ENDINGS = [
     ("exit 1", "Failed", 1, "Error"),
     ("exit 42", "Failed", 42, "Error"),
     ("exit 255", "Failed", 255, "Error"),
-    # A child killed by a signal; the shell reports 128 + its number.
-    ("sh -c 'kill -9 $$'; exit $?", "Failed", 137, "Error"),
+    # A child killed by a signal; the shell reports 128 + its number. ($$$$: Kubernetes halves the dollars.)
+    ("sh -c 'kill -9 $$$$'; exit $?", "Failed", 137, "Error"),
 ]
 
 
@@ -66,6 +66,25 @@ def test_a_command_that_does_not_exist_fails_the_pod(space: Space) -> None:
     state = terminated(ended)
     assert (state["reason"], state["exitCode"]) == ("StartError", 128)
     assert "no-such-program" in state["message"]
+
+
+def test_the_end_of_the_log_is_the_message_of_a_failure_if_asked_for(space: Space) -> None:
+    script = 'echo start; echo "ValueError: no such column" >&2; exit 1'
+    ended = space.run(pod("a", script, terminationMessagePolicy="FallbackToLogsOnError"))
+    assert terminated(ended)["message"] == "start\nValueError: no such column\n"
+
+
+def test_the_message_of_a_failure_is_at_most_2_kib(space: Space) -> None:
+    code = "for i in range(500): print(f'line {i} ' + 'x' * 40)\nraise SystemExit(1)"
+    ended = space.run(pod("a", python(code), terminationMessagePolicy="FallbackToLogsOnError"))
+    message = terminated(ended)["message"]
+    assert len(message) <= 2048
+    assert message.endswith("line 499 " + "x" * 40 + "\n")
+
+
+def test_a_success_has_no_message(space: Space) -> None:
+    ended = space.run(pod("a", "echo fine", terminationMessagePolicy="FallbackToLogsOnError"))
+    assert not terminated(ended).get("message")
 
 
 def test_too_much_memory_is_out_of_memory(space: Space) -> None:
@@ -153,12 +172,21 @@ def test_a_working_directory_below_a_volume_is_made(space: Space) -> None:
 
 
 def test_a_container_may_restart_on_failure_and_keeps_its_volumes(space: Space) -> None:
-    script = "if [ -f /workspace/tried ]; then echo second; exit 0; fi; touch /workspace/tried; echo first; exit 9"
+    script = "if [ -f /workspace/tried ]; then echo second; exit 0; fi; touch /workspace/tried; exit 9"
     ended = space.run(pod("a", script, {**SHARED, "restartPolicy": "OnFailure"}, volumeMounts=MOUNT))
     assert ended["status"]["phase"] == "Succeeded"
     assert container_status(ended)["restartCount"] == 1
-    assert container_status(ended)["lastState"]["terminated"]["exitCode"] == 9
     assert space.log("a") == "second\n"
+
+
+def test_a_restarted_container_remembers_its_last_end_and_log(space: Space) -> None:
+    script = "if [ ! -f /workspace/tried ]; then touch /workspace/tried; echo first; exit 9; fi; echo second; " + SLEEP
+    space.create(pod("a", script, {**SHARED, "restartPolicy": "OnFailure"}, volumeMounts=MOUNT))
+    space.wait_log("a", "second")
+    again = space.wait("pods", "a", lambda obj: container_status(obj)["restartCount"] == 1, "restarted")
+    assert "running" in container_status(again)["state"]
+    last = container_status(again)["lastState"]["terminated"]
+    assert (last["exitCode"], last["reason"]) == (9, "Error")
     assert space.log("a", previous=True) == "first\n"
 
 
