@@ -1,6 +1,5 @@
 """Kubernetes' own events in a job's timeline: gathered as they come, written in bulk, each once however often it is told."""
 
-import logging
 import threading
 from datetime import datetime
 from uuid import UUID
@@ -9,8 +8,8 @@ from django.db import IntegrityError, InterfaceError, OperationalError
 
 from jobs.models import JobEvent, TrainingJob
 from jobs.observed import EventView
+from platform_portal import names
 
-log = logging.getLogger(__name__)
 BATCH = 500
 
 
@@ -31,30 +30,40 @@ class EventWriter:
             taken = [self._waiting.pop(uid) for uid in list(self._waiting)[:BATCH]]
         try:
             self._write(taken)
+        except IntegrityError:
+            # A job was deleted between the two statements; the next time its events are left out.
+            self._put_back(taken)
+            return 0
         except (OperationalError, InterfaceError):
-            with self._lock:
-                self._waiting = {event.uid: (job_id, event) for job_id, event in taken} | self._waiting
+            self._put_back(taken)
             raise
         return len(taken)
+
+    def _put_back(self, taken: list[tuple[str, EventView]]) -> None:
+        """For the next flush, unless something newer has been told about the same event."""
+        with self._lock:
+            self._waiting = {event.uid: (job_id, event) for job_id, event in taken} | self._waiting
 
     def _write(self, taken: list[tuple[str, EventView]]) -> None:
         if not taken:
             return
         rows = TrainingJob.objects.filter(pk__in={UUID(job_id) for job_id, _ in taken})
-        submitted = dict(rows.values_list("pk", "created_at"))
+        known = {
+            str(pk): (at, names.namespace(slug))
+            for pk, at, slug in rows.values_list("pk", "created_at", "tenant__slug")
+        }
         lines = [
-            _line(UUID(job_id), event, submitted[UUID(job_id)]) for job_id, event in taken if UUID(job_id) in submitted
+            _line(UUID(job_id), event, known[job_id][0])
+            for job_id, event in taken
+            # Only the job's own namespace speaks for it.
+            if job_id in known and event.namespace == known[job_id][1]
         ]
-        try:
-            JobEvent.objects.bulk_create(
-                lines,
-                update_conflicts=True,
-                unique_fields=["job", "key"],
-                update_fields=["at", "message", "count"],
-            )
-        except IntegrityError:
-            # A job was deleted between the two statements; the rest comes with the next relist of events.
-            log.info("some events were of jobs that are gone")
+        JobEvent.objects.bulk_create(
+            lines,
+            update_conflicts=True,
+            unique_fields=["job", "key"],
+            update_fields=["at", "message", "count"],
+        )
 
 
 def _line(job_id: UUID, event: EventView, submitted: datetime) -> JobEvent:

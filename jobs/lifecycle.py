@@ -89,7 +89,8 @@ def decide(row: Row, seen: Seen, now: datetime) -> Decision:
         return _cancelling(row, seen, now)
     if seen.job is None:
         return _without_job(row, seen, now)
-    if seen.job.deleting:
+    # What has succeeded stays so, also when somebody tidies the Job away before its end was written down.
+    if seen.job.deleting and not seen.job.complete:
         return _deleted_by_others(row, seen, now)
     if seen.job.finished:
         return _finished(row, seen.job, seen.pods, now)
@@ -106,10 +107,11 @@ def _ended(row: Row, seen: Seen) -> Decision:
 
 def _cancelling(row: Row, seen: Seen, now: datetime) -> Decision:
     if seen.job is not None:
-        fields = _changed(row, reason="Cancelling", started_at=row.started_at or _first_start(seen.pods))
+        started = row.started_at or _first_start(seen.pods)
+        fields, lines = _changed(row, reason="Cancelling", started_at=started), _started_line(row, started)
         if seen.job.deleting:
-            return Decision(fields=fields, check_again_at=now + timedelta(seconds=5))
-        return Decision(Action.DELETE, fields, uid=seen.job.uid)
+            return Decision(fields=fields, lines=lines, check_again_at=now + timedelta(seconds=5))
+        return Decision(Action.DELETE, fields, lines, uid=seen.job.uid)
     if not seen.confirmed_absent:
         return Decision(Action.CHECK)
     line = Line("ended", "CancelledByUser", now, f"by {row.cancelled_by}" if row.cancelled_by else "")
@@ -170,7 +172,7 @@ def _active(row: Row, seen: Seen, now: datetime) -> Decision:
     # Once it has run it stays running in name: a pod that is being replaced is a pause, not a new beginning.
     status = RUNNING if row.status == RUNNING else PENDING
     fields |= _changed(row, status=status, reason=reason, error_message=message, started_at=started)
-    return Decision(fields=fields)
+    return Decision(fields=fields, lines=_started_line(row, started))
 
 
 def _adopt(row: Row, seen: Seen) -> dict[str, Any]:
@@ -183,7 +185,8 @@ def _why_waiting(job: JobView, pod: PodView | None, refused: EventView | None) -
     if job.suspended:
         return "Suspended", ""
     if pod is None or pod.ended:
-        if refused is None:
+        # A refusal from before the pod came to be has been got over.
+        if refused is None or (pod is not None and refused.at <= pod.created_at):
             return ("Finishing" if pod is not None else "Submitted"), ""
         over_quota = "exceeded quota" in refused.message
         return ("QuotaExceeded" if over_quota else "PodRefused"), refused.message
@@ -220,7 +223,8 @@ def explain_failure(job: JobView, pod: PodView | None) -> tuple[str, str, int | 
         return "SourceFetchFailed", pod.message, code
     if pod.terminated in ("ContainerCannotRun", "StartError") or code in (126, 127):
         return "CommandNotFound", pod.message, code
-    if code is not None and (code > 128 or pod.signal):
+    # Beyond the signals a shell reports as 128 + n lie exit codes that programs choose, 255 first of all.
+    if code is not None and (128 < code <= 128 + signal.NSIG - 1 or pod.signal):
         number = pod.signal or code - 128
         return "Killed", pod.message or f"The program was ended by {_signal_name(number)}.", code
     if code:

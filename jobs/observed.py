@@ -7,6 +7,7 @@ gives them: whole seconds, UTC.
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from platform_portal.names import JOB_ID_LABEL
 
@@ -80,8 +81,8 @@ class EventView:
 def job_view(obj: Object) -> JobView | None:
     """``None`` for a Job that is not a training job of the platform."""
     meta, spec, status = obj["metadata"], obj.get("spec", {}), obj.get("status", {})
-    job_id = (meta.get("labels") or {}).get(JOB_ID_LABEL)
-    if not job_id:
+    job_id = _job_id(meta)
+    if job_id is None:
         return None
     conditions = {item["type"]: item for item in status.get("conditions") or [] if item.get("status") == "True"}
     failed = conditions.get("Failed", {})
@@ -104,8 +105,8 @@ def job_view(obj: Object) -> JobView | None:
 def pod_view(obj: Object) -> PodView | None:
     """``None`` for a pod that is of no training job."""
     meta, spec, status = obj["metadata"], obj.get("spec", {}), obj.get("status", {})
-    job_id = (meta.get("labels") or {}).get(JOB_ID_LABEL)
-    if not job_id:
+    job_id = _job_id(meta)
+    if job_id is None:
         return None
     conditions = {item["type"]: item for item in status.get("conditions") or []}
     scheduled, disruption = conditions.get("PodScheduled", {}), conditions.get("DisruptionTarget", {})
@@ -169,7 +170,19 @@ def text(value: Any) -> str:
 
 
 def moment(value: str | None) -> datetime | None:
-    return datetime.fromisoformat(value.replace("Z", "+00:00")) if value else None
+    """``None`` also for the epoch, which container runtimes report for what never began."""
+    if not value or value.startswith("1970-01-01T00:00:00"):
+        return None
+    return datetime.fromisoformat(value.replace("Z", "+00:00"))
+
+
+def _job_id(meta: Object) -> str | None:
+    """The job that an object's label names. Whoever may write in a namespace may write labels: one that is no id is nobody's."""
+    label = (meta.get("labels") or {}).get(JOB_ID_LABEL) or ""
+    try:
+        return label if str(UUID(label)) == label else None
+    except ValueError:
+        return None
 
 
 def _current_step(status: Object) -> tuple[str, Object]:

@@ -185,7 +185,7 @@ class Reconciler:
             if job.lease_until is not None and job.lease_until > now:
                 self._again(str(job.pk), 1.0)
                 continue
-            decision = lifecycle.decide(_row(job), self.view.seen(str(job.pk)), now)
+            decision = lifecycle.decide(_row(job), self.view.seen(str(job.pk), job.namespace), now)
             self._remember(job, decision, now)
             if decision.action is not None:
                 to_act.append((job, decision))
@@ -239,7 +239,7 @@ class Reconciler:
         found = self.cluster.get("Job", job.namespace, name)
         mine = job_view({"kind": "Job", **found}) if found else None
         ours: JobView | None = mine if mine is not None and mine.job_id == str(job.pk) else None
-        seen = self.view.seen(str(job.pk), ours, confirmed_absent=ours is None)
+        seen = self.view.seen(str(job.pk), job.namespace, ours, confirmed_absent=ours is None)
         answer = lifecycle.decide(row, seen, now)
         if answer.action is Action.DELETE and ours is not None:
             self.cluster.delete("Job", job.namespace, name, uid=ours.uid)

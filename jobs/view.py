@@ -54,11 +54,14 @@ class ClusterView:
         """The monotonic time since when Jobs and Pods have both been heard of."""
         return min(informer.last_contact for informer in self.informers[:2])
 
-    def seen(self, job_id: str, job: JobView | None = None, *, confirmed_absent: bool = False) -> Seen:
-        """Everything in view about a job; ``job`` overrides the watched one with what a direct call just answered."""
+    def seen(self, job_id: str, namespace: str, job: JobView | None = None, *, confirmed_absent: bool = False) -> Seen:
+        """Everything in view about a job; ``job`` overrides the watched one with what a direct call just answered.
+
+        Only its own namespace counts: a label elsewhere that names the job is somebody else's writing.
+        """
         with self._lock:
-            watched = list(self._jobs.get(job_id, {}).values())
-            pods = tuple(self._pods.get(job_id, {}).values())
+            watched = [view for view in self._jobs.get(job_id, {}).values() if view.namespace == namespace]
+            pods = tuple(view for view in self._pods.get(job_id, {}).values() if view.namespace == namespace)
         current = job or (max(watched, key=lambda view: view.name) if watched else None)
         if confirmed_absent:
             current = None

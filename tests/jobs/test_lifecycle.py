@@ -1,0 +1,615 @@
+"""``decide`` as a table: rows and observations on the left; action, changed fields and lines on the right."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs import reasons
+from jobs.lifecycle import (
+    ENDED,
+    SETTLE,
+    Action,
+    Decision,
+    Row,
+    Seen,
+    created,
+    decide,
+    explain_failure,
+    merge,
+    refused_by_cluster,
+)
+from jobs.observed import EventView, JobView, PodView
+
+NOW = datetime(2026, 5, 4, 12, 0, 0, tzinfo=UTC)
+EARLIER = NOW - timedelta(minutes=5)
+LONG_AGO = NOW - timedelta(hours=1)
+ID = "3f2c8a8e-0d7c-4f2b-9f0e-6d8a4d3b2c11"
+
+QUEUED = Row("pending", "Queued")
+SUBMITTED = Row("pending", "Submitted", cluster_uid="job-1", attempts=1)
+RUNNING = Row("running", "Running", cluster_uid="job-1", attempts=1, started_at=EARLIER)
+
+
+def cancelled(row: Row) -> Row:
+    return replace(row, reason="Cancelling", cancel_requested_at=EARLIER, cancelled_by="ada")
+
+
+def job(**changes: Any) -> JobView:
+    return JobView(**({"uid": "job-1", "name": "a-3f2c8a8e", "namespace": "ml-ours", "job_id": ID} | changes))
+
+
+def pod(**changes: Any) -> PodView:
+    base = {"uid": "pod-1", "name": "a-3f2c8a8e-x", "namespace": "ml-ours", "job_id": ID, "created_at": LONG_AGO}
+    return PodView(**(base | {"phase": "Pending", "step": "training"} | changes))
+
+
+def running_pod(**changes: Any) -> PodView:
+    return pod(**({"phase": "Running", "node": "n", "started_at": EARLIER} | changes))
+
+
+def ended_pod(code: int, **changes: Any) -> PodView:
+    phase = "Failed" if code else "Succeeded"
+    ended = {"phase": phase, "exit_code": code, "terminated": "Error" if code else "Completed", "finished_at": NOW}
+    return running_pod(**(ended | changes))
+
+
+def refusal(message: str, at: datetime = NOW) -> EventView:
+    return EventView("e", "ml-ours", "Job", "a", "job-1", "Warning", "FailedCreate", message, at, 1)
+
+
+COMPLETE = job(complete=True, finished_at=NOW)
+FAILED = job(failed="BackoffLimitExceeded", message="Job has reached the limit", finished_at=NOW)
+OVER_QUOTA = 'pods "a" is forbidden: exceeded quota: ours-quota'
+
+
+@dataclass
+class Case:
+    title: str
+    row: Row
+    seen: Seen
+    action: Action | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
+    lines: tuple[str, ...] = ()
+    again: timedelta | None = None
+    now: datetime = NOW
+
+
+ADOPTED = {"cluster_uid": "job-1", "attempts": 1}
+CASES = [
+    # From nothing to a Job
+    Case("a new row is created", QUEUED, Seen(), Action.CREATE),
+    Case("a new row is created also when absence is confirmed", QUEUED, Seen(confirmed_absent=True), Action.CREATE),
+    Case("a Job of an interrupted create is adopted", QUEUED, Seen(job()), fields=ADOPTED | {"reason": "Submitted"}),
+    Case("a row whose Job is not in view yet asks the server", SUBMITTED, Seen(), Action.CHECK),
+    Case("a running row out of view asks the server and stays", RUNNING, Seen(), Action.CHECK),
+    Case("pods without their Job prove nothing", RUNNING, Seen(pods=(running_pod(),)), Action.CHECK),
+    # Waiting
+    Case("nothing is new", SUBMITTED, Seen(job())),
+    Case("suspended", SUBMITTED, Seen(job(suspended=True), (pod(),)), fields={"reason": "Suspended"}),
+    Case(
+        "quota",
+        SUBMITTED,
+        Seen(job(), refused=refusal(OVER_QUOTA)),
+        fields={"reason": "QuotaExceeded", "error_message": OVER_QUOTA},
+    ),
+    Case(
+        "refused pod",
+        SUBMITTED,
+        Seen(job(), refused=refusal("violates PodSecurity")),
+        fields={"reason": "PodRefused", "error_message": "violates PodSecurity"},
+    ),
+    Case(
+        "a refusal that was got over is history",
+        SUBMITTED,
+        Seen(job(), (pod(created_at=NOW),), refusal(OVER_QUOTA, EARLIER)),
+    ),
+    Case(
+        "a refusal that was got over is history, also when the pod has ended",
+        RUNNING,
+        Seen(job(), (ended_pod(0),), refusal(OVER_QUOTA, LONG_AGO)),
+        fields={"reason": "Finishing"},
+    ),
+    Case(
+        "the replacement of a pod is refused",
+        RUNNING,
+        Seen(job(), (ended_pod(1),), refusal(OVER_QUOTA)),
+        fields={"reason": "QuotaExceeded", "error_message": OVER_QUOTA},
+    ),
+    Case(
+        "no machine",
+        SUBMITTED,
+        Seen(job(), (pod(unschedulable="0/1 nodes"),)),
+        fields={"reason": "Unschedulable", "error_message": "0/1 nodes"},
+    ),
+    *(
+        Case(
+            f"image: {waiting}",
+            SUBMITTED,
+            Seen(job(), (pod(node="n", waiting=waiting, message="no such image"),)),
+            fields={"reason": "ImagePullFailed", "error_message": "no such image"},
+        )
+        for waiting in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "RegistryUnavailable")
+    ),
+    Case(
+        "image name",
+        SUBMITTED,
+        Seen(job(), (pod(node="n", waiting="InvalidImageName", message="x"),)),
+        fields={"reason": "InvalidImage", "error_message": "x"},
+    ),
+    *(
+        Case(
+            f"container: {waiting}",
+            SUBMITTED,
+            Seen(job(), (pod(node="n", waiting=waiting, message="x"),)),
+            fields={"reason": "ContainerConfigError", "error_message": "x"},
+        )
+        for waiting in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+    ),
+    Case("not scheduled yet", SUBMITTED, Seen(job(), (pod(),))),
+    Case(
+        "the code is fetched",
+        SUBMITTED,
+        Seen(job(), (pod(node="n", step="fetch-source"),)),
+        fields={"reason": "FetchingSource"},
+    ),
+    Case("being set up", SUBMITTED, Seen(job(), (pod(node="n"),)), fields={"reason": "Starting"}),
+    Case(
+        "a message that no longer holds goes",
+        replace(SUBMITTED, reason="Unschedulable", error_message="0/1 nodes"),
+        Seen(job(), (pod(node="n"),)),
+        fields={"reason": "Starting", "error_message": ""},
+    ),
+    # Running
+    Case(
+        "it runs",
+        SUBMITTED,
+        Seen(job(), (running_pod(),)),
+        fields={"status": "running", "reason": "Running", "started_at": EARLIER},
+        lines=("started",),
+    ),
+    Case("it goes on running", RUNNING, Seen(job(), (running_pod(),))),
+    Case(
+        "the pod's end is seen before the Job's", RUNNING, Seen(job(), (ended_pod(0),)), fields={"reason": "Finishing"}
+    ),
+    Case(
+        "the first thing seen is the pod's end: its start is told too",
+        SUBMITTED,
+        Seen(job(), (ended_pod(0),)),
+        fields={"reason": "Finishing", "started_at": EARLIER},
+        lines=("started",),
+    ),
+    Case(
+        "a disrupted pod's replacement waits: still running, with a reason",
+        RUNNING,
+        Seen(job(), (ended_pod(137, disruption="PreemptionByScheduler"), pod(uid="p2", name="y", created_at=NOW))),
+        fields={"reason": "Submitted"},
+    ),
+    Case(
+        "the replacement runs: the start stays the first one",
+        replace(RUNNING, reason="Submitted"),
+        Seen(job(), (ended_pod(137), running_pod(uid="p2", name="y", created_at=NOW, started_at=NOW))),
+        fields={"reason": "Running"},
+    ),
+    # Ends
+    Case("the Job's end waits for the pod's", RUNNING, Seen(COMPLETE, (running_pod(),)), again=SETTLE),
+    Case("the Job's end waits for a pod at all", RUNNING, Seen(COMPLETE), again=SETTLE),
+    Case(
+        "the pod's end never comes: the Job's is enough",
+        RUNNING,
+        Seen(COMPLETE),
+        now=NOW + SETTLE,
+        fields={"status": "succeeded", "reason": "Completed", "exit_code": 0, "completed_at": NOW},
+        lines=("ended",),
+    ),
+    Case(
+        "it succeeded",
+        RUNNING,
+        Seen(COMPLETE, (ended_pod(0),)),
+        fields={"status": "succeeded", "reason": "Completed", "exit_code": 0, "completed_at": NOW},
+        lines=("ended",),
+    ),
+    Case(
+        "a short job is seen only at its end",
+        QUEUED,
+        Seen(COMPLETE, (ended_pod(0),)),
+        fields=ADOPTED
+        | {
+            "status": "succeeded",
+            "reason": "Completed",
+            "exit_code": 0,
+            "completed_at": NOW,
+            "started_at": EARLIER,
+        },
+        lines=("started", "ended"),
+    ),
+    Case(
+        "it failed",
+        RUNNING,
+        Seen(FAILED, (ended_pod(3),)),
+        fields={
+            "status": "failed",
+            "reason": "UserCodeError",
+            "exit_code": 3,
+            "completed_at": NOW,
+            "error_message": "The program ended with exit code 3.",
+        },
+        lines=("ended",),
+    ),
+    Case(
+        "the newest pod tells why",
+        RUNNING,
+        Seen(FAILED, (ended_pod(137, terminated="OOMKilled"), ended_pod(1, uid="p2", created_at=NOW, message="boom"))),
+        fields={
+            "status": "failed",
+            "reason": "UserCodeError",
+            "exit_code": 1,
+            "completed_at": NOW,
+            "error_message": "boom",
+        },
+        lines=("ended",),
+    ),
+    Case(
+        "an end without a time ends now",
+        RUNNING,
+        Seen(job(complete=True), (ended_pod(0, finished_at=None),)),
+        fields={"status": "succeeded", "reason": "Completed", "exit_code": 0, "completed_at": NOW},
+        lines=("ended",),
+    ),
+    # Deleted by hand
+    Case(
+        "somebody deletes the Job: not over yet",
+        RUNNING,
+        Seen(job(deleting=True), (running_pod(),)),
+        again=timedelta(seconds=5),
+    ),
+    Case(
+        "a deleting Job found again is adopted",
+        QUEUED,
+        Seen(job(deleting=True)),
+        fields=ADOPTED,
+        again=timedelta(seconds=5),
+    ),
+    Case(
+        "the Job is gone",
+        RUNNING,
+        Seen(confirmed_absent=True),
+        fields={"status": "failed", "reason": "DeletedInCluster", "completed_at": NOW},
+        lines=("ended",),
+    ),
+    Case(
+        "a success that somebody tidies away is a success",
+        RUNNING,
+        Seen(replace(COMPLETE, deleting=True), (ended_pod(0),)),
+        fields={"status": "succeeded", "reason": "Completed", "exit_code": 0, "completed_at": NOW},
+        lines=("ended",),
+    ),
+    # Cancelled
+    Case("cancel before anything was created: the server is asked first", cancelled(QUEUED), Seen(), Action.CHECK),
+    Case(
+        "cancel before anything was created",
+        cancelled(QUEUED),
+        Seen(confirmed_absent=True),
+        fields={"status": "cancelled", "reason": "CancelledByUser", "completed_at": NOW},
+        lines=("ended",),
+    ),
+    Case(
+        "cancel while the create was under way: what came to life is deleted",
+        cancelled(QUEUED),
+        Seen(job()),
+        Action.DELETE,
+    ),
+    Case("cancel while it runs", cancelled(RUNNING), Seen(job(), (running_pod(),)), Action.DELETE),
+    Case(
+        "cancel of what has just begun: its start is told too",
+        cancelled(SUBMITTED),
+        Seen(job(), (running_pod(),)),
+        Action.DELETE,
+        fields={"started_at": EARLIER},
+        lines=("started",),
+    ),
+    Case(
+        "cancel after the success, before it was written down",
+        cancelled(RUNNING),
+        Seen(COMPLETE, (ended_pod(0),)),
+        Action.DELETE,
+    ),
+    Case(
+        "the deletion is under way",
+        cancelled(RUNNING),
+        Seen(job(deleting=True), (running_pod(),)),
+        again=timedelta(seconds=5),
+    ),
+    Case("out of view is not absent", cancelled(RUNNING), Seen(), Action.CHECK),
+    Case(
+        "cancelled",
+        replace(cancelled(RUNNING), error_message="0/1 nodes"),
+        Seen(confirmed_absent=True),
+        fields={"status": "cancelled", "reason": "CancelledByUser", "completed_at": NOW, "error_message": ""},
+        lines=("ended",),
+    ),
+    # Ended
+    *(
+        Case(f"{status} is final: {seen.job}", Row(status, "x", completed_at=EARLIER), seen)
+        for status in ("succeeded", "failed")
+        for seen in (Seen(), Seen(job(), (running_pod(),)), Seen(FAILED), Seen(confirmed_absent=True))
+    ),
+    Case("an orphan of a cancelled row is taken away", Row("cancelled", "CancelledByUser"), Seen(job()), Action.DELETE),
+    Case("it is being taken away already", Row("cancelled", "CancelledByUser"), Seen(job(deleting=True))),
+    Case("a finished one goes by itself", Row("cancelled", "CancelledByUser"), Seen(COMPLETE)),
+    Case("a cancelled row without a Job is final", Row("cancelled", "CancelledByUser"), Seen()),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
+def test_the_decision_for(case: Case) -> None:
+    decision = decide(case.row, case.seen, case.now)
+    assert decision.action == case.action
+    assert decision.fields == case.fields
+    assert tuple(line.key for line in decision.lines) == case.lines
+    expected = None if case.again is None else NOW + case.again
+    assert decision.check_again_at == expected
+    if case.action is Action.DELETE:
+        assert decision.uid == "job-1"
+
+
+def test_the_lines_carry_the_cluster_s_times_and_say_who_cancelled() -> None:
+    started, ended = decide(QUEUED, Seen(COMPLETE, (ended_pod(0),)), NOW + timedelta(minutes=1)).lines
+    assert (started.reason, started.at) == ("Running", EARLIER)
+    assert (ended.reason, ended.at, ended.level) == ("Completed", NOW, "info")
+    (line,) = decide(cancelled(RUNNING), Seen(confirmed_absent=True), NOW).lines
+    assert (line.reason, line.message) == ("CancelledByUser", "by ada")
+    (line,) = decide(replace(cancelled(RUNNING), cancelled_by=""), Seen(confirmed_absent=True), NOW).lines
+    assert line.message == ""
+    (line,) = decide(RUNNING, Seen(FAILED, (ended_pod(3, message="boom"),)), NOW).lines
+    assert (line.reason, line.message, line.level) == ("UserCodeError", "boom", "error")
+
+
+FAILURES: list[tuple[str, JobView, PodView | None, tuple[str, str, int | None]]] = [
+    (
+        "deadline",
+        job(failed="DeadlineExceeded", message="too long"),
+        ended_pod(143),
+        ("DeadlineExceeded", "too long", None),
+    ),
+    ("no pod left", FAILED, None, ("Failed", "Job has reached the limit", None)),
+    ("preempted", FAILED, ended_pod(137, disruption="PreemptionByScheduler", message="m"), ("Preempted", "m", 137)),
+    ("evicted", FAILED, ended_pod(137, reason="Evicted", message="disk"), ("Evicted", "disk", 137)),
+    (
+        "evicted for its memory is out of memory",
+        FAILED,
+        ended_pod(137, reason="Evicted", terminated="OOMKilled", message="m"),
+        ("OutOfMemory", "m", 137),
+    ),
+    ("node lost", FAILED, pod(phase="Failed", reason="NodeLost"), ("NodeLost", "", None)),
+    ("node shut down", FAILED, pod(phase="Failed", reason="NodeShutdown"), ("NodeLost", "", None)),
+    (
+        "node shut down, by its newer name",
+        FAILED,
+        pod(phase="Failed", reason="Terminated", message="m"),
+        ("NodeLost", "m", None),
+    ),
+    (
+        "memory",
+        FAILED,
+        ended_pod(137, terminated="OOMKilled"),
+        ("OutOfMemory", "The program used more memory than its limit.", 137),
+    ),
+    (
+        "memory while the code was fetched",
+        FAILED,
+        ended_pod(137, terminated="OOMKilled", step="fetch-source", message="m"),
+        ("OutOfMemory", "m", 137),
+    ),
+    (
+        "the code could not be fetched",
+        FAILED,
+        ended_pod(1, step="clone-repository", message="no such repo"),
+        ("SourceFetchFailed", "no such repo", 1),
+    ),
+    (
+        "the container could not run",
+        FAILED,
+        ended_pod(128, terminated="ContainerCannotRun", message="m"),
+        ("CommandNotFound", "m", 128),
+    ),
+    (
+        "the container could not start",
+        FAILED,
+        ended_pod(128, terminated="StartError", message="m"),
+        ("CommandNotFound", "m", 128),
+    ),
+    ("no such command", FAILED, ended_pod(127, message="not found"), ("CommandNotFound", "not found", 127)),
+    ("not executable", FAILED, ended_pod(126), ("CommandNotFound", "", 126)),
+    ("killed", FAILED, ended_pod(137), ("Killed", "The program was ended by SIGKILL.", 137)),
+    (
+        "killed by a signal that the runtime names",
+        FAILED,
+        ended_pod(9, signal=9),
+        ("Killed", "The program was ended by SIGKILL.", 9),
+    ),
+    ("crashed", FAILED, ended_pod(139, message="Segmentation fault"), ("Killed", "Segmentation fault", 139)),
+    (
+        "a real-time signal has a number only",
+        FAILED,
+        ended_pod(128 + 40),
+        ("Killed", "The program was ended by signal 40.", 168),
+    ),
+    (
+        "sys.exit(-1) is no signal",
+        FAILED,
+        ended_pod(255),
+        ("UserCodeError", "The program ended with exit code 255.", 255),
+    ),
+    ("128 is no signal", FAILED, ended_pod(128), ("UserCodeError", "The program ended with exit code 128.", 128)),
+    ("an error", FAILED, ended_pod(1, message="ValueError: x"), ("UserCodeError", "ValueError: x", 1)),
+    ("nothing is known", FAILED, pod(phase="Failed"), ("Failed", "Job has reached the limit", None)),
+    (
+        "the kubelet did not admit it",
+        FAILED,
+        pod(phase="Failed", reason="OutOfcpu", message="no cpu"),
+        ("Failed", "no cpu", None),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("job_seen", "pod_seen", "expected"), [pytest.param(*case[1:], id=case[0]) for case in FAILURES]
+)
+def test_a_failure_is_explained_by(
+    job_seen: JobView, pod_seen: PodView | None, expected: tuple[str, str, int | None]
+) -> None:
+    assert explain_failure(job_seen, pod_seen) == expected
+
+
+def test_every_token_that_a_decision_can_give_has_a_sentence() -> None:
+    told = {case.fields["reason"] for case in CASES if "reason" in case.fields} | {case[3][0] for case in FAILURES}
+    told |= {line.reason for case in CASES for line in decide(case.row, case.seen, case.now).lines}
+    told |= {"ClusterRefused", "RejectedByCluster", "NameConflict", "CreatedInCluster", "CancelRequested"}
+    assert told <= reasons.REASONS.keys()
+
+
+def test_an_unknown_token_is_shown_as_words() -> None:
+    assert reasons.sentence("BackOffLimit") == "Back off limit."
+    assert (
+        reasons.sentence("") == "" and reasons.remedy("BackOffLimit") == "" and not reasons.is_permanent("BackOffLimit")
+    )
+    assert reasons.is_permanent("ImagePullFailed") and reasons.remedy("OutOfMemory") == "Run it again with more memory."
+    assert reasons.sentence("Completed") == "The program ended with exit code 0."
+
+
+def test_a_create_that_came_through_is_written_down() -> None:
+    decision = created(QUEUED, job(), NOW)
+    assert decision.fields == ADOPTED | {"reason": "Submitted"}
+    assert [(line.key, line.reason, line.message) for line in decision.lines] == [
+        ("created", "CreatedInCluster", "a-3f2c8a8e")
+    ]
+
+
+def test_a_create_that_lost_to_a_cancel_keeps_the_cancel_s_reason() -> None:
+    assert created(cancelled(QUEUED), job(), NOW).fields == ADOPTED
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "fields"),
+    [
+        (403, OVER_QUOTA, {"reason": "QuotaExceeded", "error_message": OVER_QUOTA}),
+        (403, "not allowed", {"reason": "ClusterRefused", "error_message": "not allowed"}),
+        (409, "taken", {"status": "failed", "reason": "NameConflict", "error_message": "taken", "completed_at": NOW}),
+        (422, "bad", {"status": "failed", "reason": "RejectedByCluster", "error_message": "bad", "completed_at": NOW}),
+        (400, "bad", {"status": "failed", "reason": "RejectedByCluster", "error_message": "bad", "completed_at": NOW}),
+    ],
+)
+def test_what_the_cluster_refuses_for_good_fails_and_the_rest_waits(
+    code: int, message: str, fields: dict[str, Any]
+) -> None:
+    decision = refused_by_cluster(QUEUED, code, message, NOW)
+    assert decision.fields == fields
+    assert [line.key for line in decision.lines] == (["ended"] if "status" in fields else [])
+
+
+TIMES = st.sampled_from([None, LONG_AGO, EARLIER, NOW])
+TEXTS = st.sampled_from(["", "x", OVER_QUOTA])
+JOBS = st.builds(
+    job,
+    deleting=st.booleans(),
+    suspended=st.booleans(),
+    complete=st.booleans(),
+    failed=st.sampled_from(["", "BackoffLimitExceeded", "DeadlineExceeded"]),
+    message=TEXTS,
+    started_at=TIMES,
+    finished_at=TIMES,
+)
+PODS = st.builds(
+    pod,
+    uid=st.sampled_from(["p1", "p2"]),
+    name=st.sampled_from(["x", "y"]),
+    created_at=st.sampled_from([LONG_AGO, EARLIER, NOW]),
+    phase=st.sampled_from(["Pending", "Running", "Succeeded", "Failed", "Unknown"]),
+    node=st.sampled_from(["", "n"]),
+    reason=st.sampled_from(["", "Evicted", "NodeLost"]),
+    disruption=st.sampled_from(["", "PreemptionByScheduler"]),
+    unschedulable=TEXTS,
+    step=st.sampled_from(["", "training", "fetch-source"]),
+    waiting=st.sampled_from(["", "ErrImagePull", "InvalidImageName", "CreateContainerError", "PodInitializing"]),
+    message=TEXTS,
+    started_at=TIMES,
+    finished_at=TIMES,
+    exit_code=st.sampled_from([None, 0, 1, 126, 137, 255]),
+    signal=st.sampled_from([None, 9]),
+    terminated=st.sampled_from(["", "OOMKilled", "Error", "StartError"]),
+)
+SEEN = st.builds(
+    Seen,
+    job=st.none() | JOBS,
+    pods=st.lists(PODS, max_size=3).map(tuple),
+    refused=st.none() | st.builds(refusal, TEXTS, st.sampled_from([LONG_AGO, NOW])),
+).flatmap(lambda seen: st.just(seen) if seen.job else st.builds(replace, st.just(seen), confirmed_absent=st.booleans()))
+ROWS = st.builds(
+    Row,
+    status=st.sampled_from(["pending", "running", "succeeded", "failed", "cancelled"]),
+    reason=st.sampled_from(["Queued", "Running", "Cancelling", "Unschedulable"]),
+    cancel_requested_at=st.sampled_from([None, EARLIER]),
+    cancelled_by=st.sampled_from(["", "ada"]),
+    cluster_uid=st.sampled_from(["", "job-1", "job-0"]),
+    error_message=TEXTS,
+    exit_code=st.sampled_from([None, 1]),
+    attempts=st.integers(0, 2),
+    started_at=TIMES,
+    completed_at=TIMES,
+)
+
+
+@given(ROWS, SEEN)
+def test_whatever_is_seen_the_promises_hold(row: Row, seen: Seen) -> None:
+    decision = decide(row, seen, NOW)
+    if row.status in ENDED:
+        assert not decision.fields and not decision.lines and decision.action in (None, Action.DELETE)
+    if decision.action is Action.CREATE:
+        assert not row.cluster_uid and row.cancel_requested_at is None and seen.job is None
+    if decision.action is Action.DELETE:
+        assert seen.job is not None and decision.uid == seen.job.uid
+        assert row.status == "cancelled" or row.cancel_requested_at is not None
+    if row.cancel_requested_at is not None and row.status not in ENDED:
+        ends = decision.fields.get("status")
+        assert ends == ("cancelled" if seen.confirmed_absent else None)
+        assert decision.action is not Action.CREATE
+    if seen.job is None and not seen.confirmed_absent:
+        assert not decision.fields and not decision.lines
+    assert all(getattr(row, name) != value for name, value in decision.fields.items()), "only differences"
+
+
+@given(ROWS, SEEN)
+def test_deciding_again_after_the_fields_were_written_changes_nothing(row: Row, seen: Seen) -> None:
+    first = decide(row, seen, NOW)
+    again = decide(merge(row, first), seen, NOW)
+    assert again.fields == {} and again.lines == ()
+    if merge(row, first).status not in ENDED:
+        assert again.action == first.action and again.check_again_at == first.check_again_at
+
+
+@given(ROWS, st.lists(SEEN, max_size=6))
+def test_a_status_never_goes_back(row: Row, story: list[Seen]) -> None:
+    order = {"pending": 0, "running": 1, "succeeded": 2, "failed": 2, "cancelled": 2}
+    for seen in story:
+        after = merge(row, decide(row, seen, NOW))
+        assert order[after.status] >= order[row.status]
+        assert row.status not in ENDED or after == row
+        assert row.started_at is None or after.started_at == row.started_at
+        row = after
+
+
+@given(ROWS, SEEN)
+def test_a_live_row_is_never_left_without_a_way_on(row: Row, seen: Seen) -> None:
+    """Either something is done, or it is looked at again, or a Job stands there whose next change will be told."""
+    decision = decide(row, seen, NOW)
+    if merge(row, decision).status in ENDED:
+        return
+    assert decision.action or decision.check_again_at or seen.job is not None
+
+
+def test_merging_nothing_gives_the_row_itself() -> None:
+    assert merge(QUEUED, Decision()) is QUEUED
