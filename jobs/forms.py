@@ -33,12 +33,16 @@ _FIELD_OF = {
     "compute.gpu_count": "gpu_count",
     "compute.gpu_type": "gpu_type",
 }
-_WORDS = (
-    "amber brisk calm clear crisp deft eager early fair fleet gentle keen late light lucid mellow neat north patient plain "
-    "quick quiet silver steady still swift tidy vivid warm wise",
-    "badger beacon birch brook cedar comet condor delta ember falcon fjord harbor heron island lark lynx maple meadow otter "
-    "pebble pine plover raven reef ridge robin spruce summit tern willow",
-)
+_FIRST = (
+    "amber", "brisk", "calm", "clear", "crisp", "deft", "eager", "early", "fair", "fleet", "gentle", "keen",
+    "late", "light", "lucid", "mellow", "neat", "patient", "plain", "quick", "quiet", "silver", "steady",
+    "still", "swift", "tidy", "vivid", "warm", "wise",
+)  # fmt: skip
+_SECOND = (
+    "badger", "beacon", "birch", "brook", "cedar", "comet", "condor", "delta", "ember", "falcon", "fjord",
+    "harbor", "heron", "island", "lark", "lynx", "maple", "meadow", "otter", "pebble", "pine", "plover",
+    "raven", "reef", "ridge", "robin", "spruce", "summit", "willow",
+)  # fmt: skip
 
 
 class SubmitForm(forms.Form):
@@ -144,7 +148,7 @@ class SubmitForm(forms.Form):
     MORE = ("entrypoint", "docker_image", "data_path", "hyperparameters", "env_vars", "model_output_path")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, label_suffix="", **kwargs)
+        super().__init__(*args, **kwargs)
         for field in self.fields.values():
             kind = "form-select" if isinstance(field.widget, forms.Select) else "form-control"
             if not isinstance(field.widget, forms.RadioSelect | forms.HiddenInput):
@@ -166,7 +170,7 @@ class SubmitForm(forms.Form):
 
     def add_domain_error(self, error: DomainError) -> None:
         """Puts what the rules said beside the fields it is about; what is about none of them goes on top."""
-        if not error.fields:
+        if not error.fields and error.message:
             self.add_error(None, error.message)
         for path, sentences in error.fields.items():
             name, part = self._field_of(path)
@@ -274,7 +278,7 @@ def initial_of(request: dict[str, Any], instance_type: str) -> dict[str, Any]:
 
 def suggested_name() -> str:
     """Two words that are easy to tell apart and to say."""
-    return "-".join(secrets.choice(words.split()) for words in _WORDS)
+    return f"{secrets.choice(_FIRST)}-{secrets.choice(_SECOND)}"
 
 
 def new_key() -> str:

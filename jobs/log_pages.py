@@ -1,8 +1,8 @@
 """A job's log as lines for the page: pieces forward, backward and from the end, and a search.
 
-``jobs.logs`` knows bytes and offsets; here they become text that is safe to show. Colours and cursor movements are dropped, a
-carriage return overwrites its line as a terminal would, bytes that are no text become U+FFFD, a very long line is cut. Pieces end at
-line ends, so that offsets can be handed on; a line that is still being written is told apart from the finished ones.
+``jobs.logs`` knows bytes and offsets; here they become text that is safe to show. Colours and cursor movements are dropped,
+a carriage return overwrites its line as a terminal would, bytes that are no text become U+FFFD, a very long line is cut.
+Pieces end at line ends, so that offsets can be handed on; a line that is still being written is told apart.
 """
 
 import re

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 
 from jobs import manifests, tokens
@@ -52,7 +52,7 @@ def jobs_newest(
         at, row_id = after
         jobs = jobs.filter(created_at__lte=at).exclude(created_at=at, id__gte=row_id)
     jobs = jobs.order_by("-created_at", "-id")
-    jobs = jobs if with_spec else jobs.only(*LIST_FIELDS)
+    jobs = jobs if with_spec else jobs.only(*LIST_FIELDS).annotate(compute=F("spec__compute"))
     page = list(jobs[: limit + 1])
     for job in page:
         job.tenant = ctx.tenant
@@ -75,6 +75,12 @@ def job_for_page(ctx: TenantContext, job_id: UUID) -> TrainingJob:
     if job is None:
         raise not_found("training job in this team")
     return job
+
+
+def jobs_live_of(ctx: TenantContext, job_ids: list[UUID]) -> list[TrainingJob]:
+    """Those of the jobs that have not ended, newest first; at most 200."""
+    live = TrainingJob.objects.of(ctx).filter(pk__in=job_ids[:200], status__in=LIVE)
+    return list(live.order_by("-created_at", "-id").only(*LIST_FIELDS))
 
 
 def timeline(job: TrainingJob) -> list[JobEvent]:

@@ -115,6 +115,12 @@ def fields(form: Any, names: str) -> list[BoundField]:
     return [form[name] for name in names.split(",")]
 
 
+@register.filter
+def get(mapping: dict[str, str], key: str) -> SafeString:
+    """A rendered fragment, by an id that a template's dot cannot spell."""
+    return mark_safe(mapping[key])
+
+
 @register.simple_tag
 def demo_users() -> tuple[DemoUser, ...]:
     """The demo users to sign in as; none but on the laptop."""

@@ -7,17 +7,18 @@ from uuid import UUID
 
 import orjson
 import yaml
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import escape
 from django.views.decorators.http import require_POST, require_safe
 
 from jobs import charts, forms, log_pages, logs, metrics, outputs, presenters, selectors, services
-from jobs.models import SourceArchive, TrainingJob
+from jobs.api.views import download
+from jobs.models import TrainingJob
 from jobs.views.shared import came_from, fragment, here, live_page, seen_fragment
 from platform_portal.errors import DomainError, invalid
 from tenants.context import TenantContext
@@ -105,7 +106,7 @@ def log_download(request: HttpRequest, ctx: TenantContext, job_id: UUID) -> Http
 def file(request: HttpRequest, ctx: TenantContext, job_id: UUID, path: str) -> HttpResponseBase:
     """Downloads a file that the job wrote."""
     job = selectors.job_for_page(ctx, job_id)
-    return outputs.download(outputs.content(job, path), path)
+    return download(outputs.content(job, path), path)
 
 
 @tenant_page
@@ -159,8 +160,10 @@ def _tab(
     is_live = not job.ended or (job.completed_at is not None and timezone.now() - job.completed_at < AFTERWARDS)
     context: dict[str, Any] = {"job": job, "shown": presenters.shown(job, ctx), "tab": tab, "tabs": TABS}
     context |= {"here": here(request), "title": f"{job.name} · {job.get_status_display()}"}
+    shown = context["shown"]
     fragments = {
         "job-head": fragment(request, "jobs/_head.html", context),
+        "announce": escape(f"{job.name}: {job.get_status_display()}. {shown.sentence}"),
         "seen": seen_fragment(request, selectors.last_seen(job), is_live=not job.ended, what="Last"),
     }
     if live_body or "poll" not in request.GET:
@@ -195,7 +198,11 @@ def _metrics(request: HttpRequest, job: TrainingJob) -> dict[str, Any]:
     curves = metrics.series(job, most=400 if len(job.metrics) <= MANY_CHARTS else 120)
     names = sorted(curves)
     shown = names if request.GET.get("all") else names[:MANY_CHARTS]
-    return {"charts": [charts.chart(name, curves[name]) for name in shown], "left_out": len(names) - len(shown)}
+    return {
+        "charts": [charts.chart(name, curves[name]) for name in shown],
+        "left_out": len(names) - len(shown),
+        "report": presenters.REPORT_METRICS,
+    }
 
 
 def _timeline(job: TrainingJob) -> dict[str, Any]:
@@ -204,10 +211,15 @@ def _timeline(job: TrainingJob) -> dict[str, Any]:
 
 def _files(job: TrainingJob) -> dict[str, Any]:
     try:
-        found, more = outputs.files(job)
+        found = outputs.files(job)
     except DomainError as error:
         return {"problem": error.message}
-    return {"files": found, "more": more, "total": sum(item.size for item in found)}
+    return {
+        "files": found.files,
+        "more": found.truncated,
+        "note": found.note,
+        "total": sum(f.size for f in found.files),
+    }
 
 
 def _spec(job: TrainingJob) -> dict[str, Any]:
@@ -217,8 +229,7 @@ def _spec(job: TrainingJob) -> dict[str, Any]:
         "call": presenters.curl(request),
         "spec_json": orjson.dumps(job.spec, option=orjson.OPT_INDENT_2).decode(),
         "manifest": manifest,
-        "source": job.source if isinstance(job.source, SourceArchive) else None,
-        "url": settings.PLATFORM_URL,
+        "source": job.source,
     }
 
 

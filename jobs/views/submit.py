@@ -7,11 +7,12 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from jobs import forms, presenters, selectors, services, sources
+from jobs import forms, presenters, selectors, services, sources, spec
 from jobs.models import SourceArchive
 from jobs.views.team import meters
 from platform_portal import api
@@ -34,23 +35,28 @@ def _submit(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
     form.is_valid()
     source = _source(ctx, form)
     payload = form.payload(source)
-    if not form.errors:
-        try:
-            job_id = _accept(ctx, form.cleaned_data.get("key", ""), payload, source)
-        except DomainError as error:
-            form.add_domain_error(error)
-            return _page(request, ctx, form, source, status=error.http_status)
-        messages.success(request, "Submitted. This page follows the job by itself.")
-        return redirect("jobs:detail", ctx.tenant.slug, job_id)
-    return _page(request, ctx, form, source, status=400)
+    if form.errors:
+        # What the rules find is said along with it, so that people mend everything in one go.
+        form.add_domain_error(DomainError("invalid", "", fields=spec.clean(payload, services.rules_for(ctx.tenant))[1]))
+        return _page(request, ctx, form, source, status=400)
+    try:
+        job_id = _accept(ctx, form.cleaned_data.get("key", ""), payload, source)
+    except DomainError as error:
+        form.add_domain_error(error)
+        return _page(request, ctx, form, source, status=error.http_status)
+    messages.success(request, "Submitted. This page follows the job by itself.")
+    return redirect("jobs:detail", ctx.tenant.slug, job_id)
+
+
+_protected = csrf_protect(_submit)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @csrf_exempt
-def submit(request: HttpRequest, tenant: str) -> HttpResponse:
+def submit(request: HttpRequest, tenant: str) -> HttpResponseBase:
     """Looks at the announced length before the CSRF check reads the body; that check is done right after."""
     api.check_content_length(request, settings.SOURCE_MAX_BYTES + FORM_ROOM)
-    return csrf_protect(_submit)(request, tenant)
+    return _protected(request, tenant)
 
 
 @require_safe

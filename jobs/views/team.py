@@ -44,9 +44,7 @@ def dashboard(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
         "seen": seen_fragment(request, selectors.cluster_seen_at(), is_live=is_live, what="Cluster"),
         "dashboard": fragment(request, "jobs/_dashboard.html", context),
     }
-    return live_page(
-        request, "jobs/dashboard.html", fragments, context, is_live=is_live, seconds=DASHBOARD_SECONDS
-    )
+    return live_page(request, "jobs/dashboard.html", fragments, context, is_live=is_live, seconds=DASHBOARD_SECONDS)
 
 
 @require_safe
