@@ -45,7 +45,7 @@ class LogReader:
         options = _options(request, self._registry)
         container = _choose_container(pod, request.query.get("container", ""))
         path = self._log_path(pod, container, options)
-        response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request)
         try:
             await self._copy(response, path, options, pod, container)
@@ -184,36 +184,35 @@ def _waiting_reason(pod: Obj, container: str) -> str | None:
 
 
 def _tail_offset(file: BinaryIO, lines: int) -> int:
-    """Where the last `lines` whole lines begin, looking backwards from the end."""
+    """Where the last `lines` lines of output begin, looking backwards from the end block by block.
+
+    A line of output ends with a full record, so the line before the wanted ones ends where the search does.
+    """
     position = file.seek(0, os.SEEK_END)
     if lines == 0:
         return position
-    found, tail = 0, b""
+    found, tail, first = 0, b"", True
     while position > 0:
         size = min(BLOCK, position)
         position -= size
         file.seek(position)
-        tail = file.read(size) + tail[:0]
-        start = len(tail)
-        while (newline := tail.rfind(b"\n", 0, start)) >= 0:
-            start = newline
-            if _ends_line(file, position + newline):
-                found += 1
-                if found > lines:
-                    return position + newline + 1
+        tail = file.read(size) + tail
+        end = len(tail)
+        while (newline := tail.rfind(b"\n", 0, end - 1)) >= 0 or (position == 0 and end > 0):
+            full = tail[newline + 1 : newline + 64].split(b" ", 3)[2:3] == [b"F"]
+            # The newest record ends a line of output even if it is partial: nothing follows it yet.
+            found += full or first
+            first = False
+            if found > lines:
+                return _after_record(tail, newline, position)
+            end = newline + 1
+        tail = tail[:end]
     return 0
 
 
-def _ends_line(file: BinaryIO, newline: int) -> bool:
-    """Whether the record that ends at `newline` is full: partial ones continue in the next record."""
-    return True if newline < 0 else not _is_partial_before(file, newline)
-
-
-def _is_partial_before(file: BinaryIO, newline: int) -> bool:
-    start = max(newline - 17 * 1024, 0)
-    file.seek(start)
-    record = file.read(newline - start).rpartition(b"\n")[2]
-    return record.split(b" ", 3)[2:3] == [b"P"]
+def _after_record(tail: bytes, newline: int, position: int) -> int:
+    """The start of the record that follows the one beginning after `newline`."""
+    return position + tail.index(b"\n", newline + 1) + 1
 
 
 def _time_of(text: bytes) -> datetime:
