@@ -81,7 +81,8 @@ def install(pip: list[str], requirements: Path) -> bool:
     total = len(re.findall(r"^\w", requirements.read_text(), re.MULTILINE))
     print(f"Installing about {total} packages into .venv. This happens once and takes a minute or two.", flush=True)
     command = [*pip, "install", "--require-hashes", "--no-deps", "--disable-pip-version-check", "--no-input"]
-    command += ["--progress-bar=off", "--requirement", str(requirements)]
+    # Python compiles what it imports anyway, and most of what is installed never is.
+    command += ["--progress-bar=off", "--no-compile", "--requirement", str(requirements)]
     log = VENV / "install.log"
     start = time.monotonic()
     with log.open("w") as output:
