@@ -192,6 +192,20 @@ class MetricPoint(models.Model):
         return f"{self.name}@{self.step}"
 
 
+class SubmissionTally(models.Model):
+    """How many jobs a tenant has submitted, in shards: two submissions at once must not wait for one row to be written."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE)
+    shard = models.PositiveSmallIntegerField()
+    count = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("tenant", "shard"), name="tally_shard_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id}/{self.shard}"
+
+
 class JobDuration(models.Model):
     """How long ended jobs took, as a Prometheus histogram: one row per tenant, status and upper bound (seconds)."""
 

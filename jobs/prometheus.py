@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from django.db.models import Count
+from django.db.models import Count, Sum
+from django.db.models.functions import Coalesce
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -13,7 +14,9 @@ from tenants.models import Tenant
 
 class JobsCollector(Collector):
     def collect(self) -> Iterator[Metric]:
-        tenants = list(Tenant.objects.order_by("slug").values_list("slug", "jobs_created"))
+        tenants = list(
+            Tenant.objects.order_by("slug").values_list("slug").annotate(Coalesce(Sum("submissiontally__count"), 0))
+        )
         created = CounterMetricFamily("ml_platform_jobs_created", "Training jobs accepted.", labels=["tenant"])
         for slug, count in tenants:
             created.add_metric([slug], count)

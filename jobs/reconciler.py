@@ -32,7 +32,7 @@ from jobs.view import ClusterView
 from jobs.writeback import Outcome
 from platform_portal import names
 from platform_portal.kube.cluster import Cluster
-from platform_portal.kube.errors import ClusterError, NotFound, Unavailable
+from platform_portal.kube.errors import ClusterError, Conflict, Expired, NotFound, Refused, Unavailable
 from tenants import manifests as tenant_manifests
 from tenants.models import ClusterContact, Tenant
 from tenants.reconciler import tenant_apply, wish_of
@@ -78,6 +78,11 @@ class Reconciler:
             self._dirty.add(job_id)
         self._wake.set()
 
+    def sweep_now(self) -> None:
+        """Rows may have become due; safe from any thread."""
+        self._sweep_at = 0.0
+        self._wake.set()
+
     def run(self) -> None:
         """Reconciles until ``stop``; a database or cluster that is away for a while is waited for."""
         self.view.start()
@@ -87,8 +92,12 @@ class Reconciler:
                 try:
                     worked = self.step()
                     backoff = 1.0
-                except (OperationalError, InterfaceError) as exc:
-                    log.warning("the database does not answer: %s; again in %.0f s", exc, backoff)
+                except Exception as exc:
+                    if isinstance(exc, OperationalError | InterfaceError):
+                        log.warning("the database does not answer: %s; again in %.0f s", exc, backoff)
+                    else:
+                        # One row or object that nobody thought of must not stop the work on all others.
+                        log.exception("a round failed; again in %.0f s", backoff)
                     close_old_connections()
                     self._stop.wait(backoff)
                     backoff = min(backoff * 2, 30.0)
@@ -276,6 +285,11 @@ class Reconciler:
         failures = min(job.failures + 1, 1000)
         wait = min(2.0 ** min(failures, 6), MAX_BACKOFF_SECONDS) * uniform(0.8, 1.2)
         fields = {"failures": failures, "next_check_at": now + timedelta(seconds=max(wait, error.retry_after or 0))}
+        busy = isinstance(error, Expired) or (isinstance(error, Conflict) and error.reason not in ("AlreadyExists", ""))
+        if busy:
+            # Two writers met, for instance at the quota's counters: nothing is known about the object.
+            log.info("job %s: %s; again in %.0f s", job.pk, error, wait)
+            return Outcome(job, fields)
         if isinstance(error, Unavailable | NotFound):
             # NotFound is the namespace, gone since it was applied: it is applied again with the next attempt.
             if isinstance(error, NotFound):
@@ -306,9 +320,9 @@ class Reconciler:
             try:
                 tenant_apply(tenant=tenant, cluster=self.cluster, now=now)
             except ClusterError as exc:
-                failed[tenant.pk] = (
-                    exc if isinstance(exc, Unavailable) else Unavailable(exc.status, exc.reason, exc.message)
-                )
+                # Whatever is wrong with a team's namespace, the job as such is not refused: it waits and says why.
+                refused = isinstance(exc, Refused | NotFound)
+                failed[tenant.pk] = Refused(403, exc.reason, exc.message) if refused else exc
         return failed
 
     def _write(self, outcomes: list[Outcome], now: datetime, owner: UUID | None) -> None:

@@ -6,14 +6,14 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
 from django.utils import timezone
 
+from jobs import insert
 from jobs import spec as job_spec
 from jobs.instance_types import CATALOGUE
 from jobs.models import ENDED, JobEvent, SourceArchive, Status, TrainingJob
 from platform_portal import storage, wakeup
-from platform_portal.errors import conflict, forbidden, invalid, not_found
+from platform_portal.errors import DomainError, conflict, forbidden, invalid, not_found
 from tenants.context import TenantContext
 from tenants.models import Tenant
 
@@ -21,8 +21,7 @@ from tenants.models import Tenant
 def job_submit(*, ctx: TenantContext, payload: Mapping[str, Any]) -> TrainingJob:
     """Accepts a training job, or raises ``DomainError`` with everything that is wrong and leaves nothing behind.
 
-    The tenant's row is locked while names (and, with quotas, sums) are looked at, so two submissions cannot both take the
-    last place.
+    Two submissions of one name meet at the unique constraint: one is a job, the other a conflict.
     """
     ctx.require(ctx.can_submit, "submit jobs")
     spec, errors = job_spec.clean(payload, rules_for(ctx.tenant))
@@ -32,16 +31,12 @@ def job_submit(*, ctx: TenantContext, payload: Mapping[str, Any]) -> TrainingJob
         )
     if errors:
         raise invalid(errors)
-    with transaction.atomic():
-        Tenant.objects.filter(pk=ctx.tenant.pk).update(jobs_created=F("jobs_created") + 1)
-        source = _source_of(ctx, spec["source"])
-        _require_free_name(ctx, spec["name"])
-        job = _new_job(ctx, spec, source, payload.get("compute"))
-        job.save(force_insert=True)
-        JobEvent.objects.create(
-            job_id=job.pk, key="submitted", reason="Queued", at=job.created_at, message=f"submitted by {ctx.actor}"
-        )
-        wakeup.notify(str(job.pk))
+    source = _source_of(ctx, spec["source"])
+    job = _new_job(ctx, spec, source, payload.get("compute"))
+    if not insert.job_insert(job):
+        sentence = "is the name of another job of this team; choose another"
+        raise conflict("name_taken", f"The name {job.name!r} is taken in {ctx.tenant.slug}.", {"name": [sentence]})
+    wakeup.notify()
     return job
 
 
@@ -83,7 +78,7 @@ def job_cancel(*, ctx: TenantContext, job_id: UUID) -> TrainingJob:
         JobEvent.objects.bulk_create(
             [JobEvent(job=job, key=key, reason=reason, at=now, message=f"by {ctx.actor}")], ignore_conflicts=True
         )
-        wakeup.notify(str(job.pk))
+        wakeup.notify()
     return job
 
 
@@ -91,9 +86,16 @@ def jobs_cancel(*, ctx: TenantContext, job_ids: list[UUID]) -> int:
     """Cancels those of the jobs that are still live and that the actor may cancel; returns how many were asked to end."""
     asked = 0
     for job in TrainingJob.objects.of(ctx).filter(pk__in=job_ids[:200]).exclude(status__in=ENDED):
-        if ctx.can_manage(job.owner_id) and job.cancel_requested_at is None:
+        if not ctx.can_manage(job.owner_id) or job.cancel_requested_at is not None:
+            continue
+        try:
             job_cancel(ctx=ctx, job_id=job.pk)
-            asked += 1
+        except DomainError as exc:
+            # It ended between the list and the lock; the others are still to be cancelled.
+            if exc.code != "already_ended":
+                raise
+            continue
+        asked += 1
     return asked
 
 
@@ -133,8 +135,3 @@ def _source_of(ctx: TenantContext, source_id: str | None) -> SourceArchive | Non
         raise invalid({"source": ["is not the id of an upload of this team; upload it with POST /v1/sources"]})
     return source
 
-
-def _require_free_name(ctx: TenantContext, name: str) -> None:
-    if TrainingJob.objects.of(ctx).filter(name=name).exists():
-        sentence = "is the name of another job of this team; choose another"
-        raise conflict("name_taken", f"The name {name!r} is taken in {ctx.tenant.slug}.", {"name": [sentence]})

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, TooManyFilesSent
-from django.db import InterfaceError, OperationalError
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, UnreadablePostError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -82,6 +82,9 @@ def as_domain_error(exc: Exception) -> DomainError | None:
         return too_large("The request is larger than the platform accepts.")
     if isinstance(exc, UnreadablePostError):
         return DomainError("incomplete_request", "The request broke off before all of it had arrived; send it again.")
+    if isinstance(exc, IntegrityError):
+        message = "Something that this refers to has just been changed by somebody else; look again and repeat it."
+        return conflict("conflict", message)
     if isinstance(exc, OperationalError | InterfaceError):
         return DomainError(
             "database_unavailable",

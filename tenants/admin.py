@@ -17,7 +17,7 @@ class TenantAdmin(admin.ModelAdmin):
     list_filter = ("is_active", "pod_security")
     search_fields = ("slug", "name", "cost_center")
     inlines = (MembershipInline,)
-    readonly_fields = ("applied_digest", "applied_at", "jobs_created", "created_at")
+    readonly_fields = ("applied_digest", "applied_at", "created_at")
 
     def get_readonly_fields(self, request: object, obj: Tenant | None = None) -> tuple[str, ...]:
         """A slug names a namespace and its contents; it stays."""

@@ -13,6 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from platform_portal import safejson
+from platform_portal.api import plain
 from platform_portal.errors import conflict, invalid
 from tenants.context import TenantContext
 from tenants.models import IdempotencyRecord
@@ -23,10 +24,9 @@ Answer = tuple[int, Any]
 
 
 def once(ctx: TenantContext, key: str | None, fingerprint: str, produce: Callable[[], Answer]) -> Answer:
-    """Runs ``produce`` in a transaction, or repeats what it answered before under ``key``."""
+    """What ``produce`` answers, or what it answered before under ``key``; with a key both are one transaction."""
     if key is None:
-        with transaction.atomic():
-            return produce()
+        return produce()
     _check(key)
     now = timezone.now()
     with transaction.atomic():
@@ -39,6 +39,7 @@ def once(ctx: TenantContext, key: str | None, fingerprint: str, produce: Callabl
                 raise conflict("idempotency_key_reused", "This Idempotency-Key was used with another request.")
             return stored.status, stored.body
         status, body = produce()
+        body = plain(body)
         IdempotencyRecord.objects.filter(pk=stored.pk).update(status=status, body=body)
     return status, body
 

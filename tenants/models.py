@@ -39,7 +39,6 @@ class Tenant(models.Model):
     quota_pvcs = models.PositiveIntegerField("volume claims", default=50)
     quota_pods = models.PositiveIntegerField("pods", default=100)
     is_active = models.BooleanField(default=True)
-    jobs_created = models.BigIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     applied_digest = models.CharField(max_length=64, blank=True, editable=False)

@@ -4,7 +4,6 @@ import hashlib
 from typing import Any, cast
 from uuid import UUID
 
-import orjson
 from django.conf import settings
 from django.http import HttpResponse, StreamingHttpResponse
 from django.utils.http import content_disposition_header
@@ -71,7 +70,7 @@ class TrainingJobsView(TenantView):
         payload = api.json_object(request)
 
         def produce() -> tuple[int, Any]:
-            return 201, _plain(shapes.job_json(services.job_submit(ctx=self.ctx, payload=payload)))
+            return 201, shapes.job_json(services.job_submit(ctx=self.ctx, payload=payload))
 
         status, body = self.once(api.canonical(payload), produce)
         return Response(body, status=status, headers={"Location": f"{request.path}/{body['id']}"})
@@ -250,8 +249,3 @@ def _whole(request: Request, name: str, least: int, most: int) -> int | None:
         raise invalid({name: [f"must be a whole number from {least} to {most}"]})
     return int(given)
 
-
-def _plain(body: dict[str, Any]) -> dict[str, Any]:
-    """The body as JSON values, so that a repeated answer is the same as the first to the letter."""
-    rendered: dict[str, Any] = orjson.loads(api.JSONRenderer().render(body))
-    return rendered

@@ -61,8 +61,8 @@ def _listen(reconciler: Reconciler, stopping: threading.Event) -> None:
         try:
             with wakeup.listen() as connection:
                 while not stopping.is_set():
-                    for notification in connection.notifies(timeout=30):
-                        reconciler.mark(notification.payload)
+                    for _ in connection.notifies(timeout=30):
+                        reconciler.sweep_now()
         except psycopg.Error as exc:
             log.warning("notifications broke off: %s", exc)
             time.sleep(1)
