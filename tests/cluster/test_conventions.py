@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from .api import Cluster, Object, Space, path_of
+from .api import Cluster, Object, Space, holds, path_of
 from .objects import config_map, job, pod, secret
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
@@ -340,6 +340,7 @@ def test_a_list_over_all_namespaces_holds_every_one(space: Space, other_space: S
 
 def test_a_table_has_columns_and_partial_objects(space: Space) -> None:
     space.create(job("a", "true", {"suspend": True}))
+    space.wait("jobs", "a", holds("Suspended"), "suspended")
     table = space.cluster.get(space.path("jobs"), headers={"Accept": TABLE})
     assert (table["kind"], table["apiVersion"]) == ("Table", "meta.k8s.io/v1")
     columns = [column["name"] for column in table["columnDefinitions"]]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import uuid
 
-from .api import Object, Space
+import pytest
+
+from .api import Object, Space, holds
 from .objects import SLEEP, config_map, job, pod, python
 
 BACKGROUND = {"propagationPolicy": "Background"}
@@ -82,6 +84,40 @@ def test_foreground_deletion_keeps_the_job_until_its_pods_are_gone(space: Space)
     assert space.get("jobs", "a")["metadata"]["deletionTimestamp"]
     space.wait_gone("jobs", "a")
     space.cluster.refused(404, "NotFound", "GET", space.path("pods", name))
+
+
+def test_a_finished_job_is_deleted_in_the_foreground_with_its_pods(space: Space) -> None:
+    made = space.create(job("a", "true"))
+    space.wait("jobs", "a", holds("Complete"), "complete")
+    space.delete("jobs", "a", {**FOREGROUND, "preconditions": {"uid": made["metadata"]["uid"]}})
+    space.wait_gone("jobs", "a")
+    assert space.names("pods", labelSelector="job-name=a") == []
+
+
+WAITING: list[tuple[str, Object, Object]] = [
+    ("its image", {}, {"image": "localcluster.invalid/nothing:1"}),
+    ("a node", {"nodeSelector": {"ml-platform/none": "such"}}, {}),
+    ("a secret", {}, {"envFrom": [{"secretRef": {"name": "none"}}]}),
+]
+
+
+@pytest.mark.parametrize(("spec", "fields"), [row[1:] for row in WAITING], ids=[row[0] for row in WAITING])
+def test_a_job_whose_pod_waits_is_deleted_at_once(space: Space, spec: Object, fields: Object) -> None:
+    space.create(job("a", "true", pod={"terminationGracePeriodSeconds": 600, **spec}, **fields))
+    _pod_of(space, "a")
+    space.delete("jobs", "a", FOREGROUND)
+    space.wait_gone("jobs", "a")
+    assert space.names("pods", labelSelector="job-name=a") == []
+
+
+def test_the_name_of_a_job_that_is_going_is_still_taken(space: Space) -> None:
+    body = job("a", "true", {"suspend": True})
+    body["metadata"]["finalizers"] = ["example.com/hold"]
+    space.create(body)
+    space.delete("jobs", "a", BACKGROUND)
+    space.cluster.refused(409, "AlreadyExists", "POST", space.path("jobs"), job("a", "true"))
+    space.patch("jobs", "a", {"metadata": {"finalizers": None}})
+    space.wait_gone("jobs", "a")
 
 
 def test_orphaned_pods_outlive_their_job(space: Space) -> None:

@@ -22,6 +22,7 @@ def test_a_job_runs_its_pod_and_completes(space: Space) -> None:
     assert status["startTime"] <= status["completionTime"]
     assert condition(done, "SuccessCriteriaMet")["reason"] == "CompletionsReached"
     assert condition(done, "Complete")["reason"] == "CompletionsReached"
+    assert condition(done, "Complete")["lastTransitionTime"] >= status["startTime"]
     (only,) = _pods(space)
     assert only["status"]["phase"] == "Succeeded"
     assert space.log(only["metadata"]["name"]) == "trained\n"

@@ -50,6 +50,9 @@ def test_each_line_can_carry_its_time_and_reading_goes_on_from_there(space: Spac
     assert (moments[1] - moments[0]).total_seconds() >= 2
     since = lines[1][0][:19] + "Z"
     assert space.log("a", sinceTime=since) == "two\n"
+    # Inclusive: a reader that goes on from a line's second sees that line again, never a gap.
+    assert space.log("a", sinceTime=lines[0][0][:19] + "Z") == "one\ntwo\n"
+    assert space.log("a", sinceTime=since, timestamps=True) == f"{lines[1][0]} two\n"
 
 
 def test_following_delivers_lines_as_they_come_and_ends_with_the_container(space: Space) -> None:
@@ -101,6 +104,12 @@ def test_the_log_is_what_was_written(space: Space, written: bytes, read: bytes) 
     code = f"import sys; sys.stdout.buffer.write(eval({_compact(written)!r}))"
     space.run(pod("a", python(code)))
     assert space.log_bytes("a") == read
+
+
+def test_a_line_longer_than_the_runtimes_buffer_has_one_time(space: Space) -> None:
+    space.run(pod("a", python("print('x' * 100_000); print('end')")))
+    lines = STAMPED.findall(space.log("a", timestamps=True))
+    assert [text for _, text in lines] == ["x" * 100_000, "end"]
 
 
 def test_a_large_log_comes_whole(space: Space) -> None:

@@ -50,6 +50,23 @@ def test_the_pages_show_the_state_at_the_first_page(space: Space) -> None:
     assert rest["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
 
 
+def test_pages_go_on_over_all_namespaces(space: Space, other_space: Space) -> None:
+    selector = f"paged={space.name}"
+    for each in (space, other_space):
+        for number in range(2):
+            each.create(config_map(f"item-{number}", labels={"paged": space.name}))
+    seen = []
+    token = ""
+    while True:
+        query = {"continue": token} if token else {}
+        page = space.cluster.get("/api/v1/configmaps", limit=3, labelSelector=selector, **query)
+        seen += [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in page["items"]]
+        token = page["metadata"].get("continue", "")
+        if not token:
+            break
+    assert sorted(seen) == sorted((each.name, f"item-{number}") for each in (space, other_space) for number in range(2))
+
+
 def test_the_number_of_items_left_is_told(space: Space) -> None:
     for number in range(4):
         space.create(config_map(f"item-{number}"))

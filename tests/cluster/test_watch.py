@@ -110,6 +110,21 @@ def test_a_watch_over_all_namespaces_sees_each(space: Space, other_space: Space)
     assert [event["object"]["metadata"]["namespace"] for event in events] == [space.name, other_space.name]
 
 
+def test_the_events_of_all_namespaces_are_watched(space: Space) -> None:
+    path = path_of("events")
+    version = space.cluster.get(path, limit=1)["metadata"]["resourceVersion"]
+    with space.cluster.watch(path, resourceVersion=version) as watch:
+        made = space.create(pod("a", "true"))
+        reasons = []
+        for event in watch:
+            about = event["object"]["involvedObject"]
+            if about.get("uid") == made["metadata"]["uid"]:
+                reasons.append(event["object"]["reason"])
+            if reasons and reasons[-1] == "Started":
+                break
+    assert reasons[0] == "Scheduled"
+
+
 def test_a_watch_ends_cleanly_at_its_timeout(space: Space) -> None:
     path = space.path("configmaps")
     version = space.cluster.get(path)["metadata"]["resourceVersion"]
