@@ -4,6 +4,8 @@ A submission is the one write that users wait for. The statement takes no lock t
 tally is sharded by connection, and names meet at their unique constraint.
 """
 
+from typing import Any
+
 from django.db import connection
 
 from jobs.models import JobEvent, SubmissionTally, TrainingJob
@@ -15,7 +17,7 @@ EVENT_COLUMNS = ("key", "at", "source", "level", "reason", "message", "count")
 
 def job_insert(job: TrainingJob) -> bool:
     """Inserts the job; ``False``, and nothing written, when the tenant has one of that name."""
-    values = [field.get_db_prep_save(getattr(job, field.attname), connection) for field in FIELDS]
+    values: list[Any] = [field.get_db_prep_save(getattr(job, field.attname), connection) for field in FIELDS]
     message = f"submitted by {job.submitted_by}"
     line = ["submitted", job.created_at, JobEvent.Source.PLATFORM.value, "info", job.reason, message, 1]
     with connection.cursor() as cursor:

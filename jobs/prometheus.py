@@ -15,7 +15,9 @@ from tenants.models import Tenant
 class JobsCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         tenants = list(
-            Tenant.objects.order_by("slug").values_list("slug").annotate(Coalesce(Sum("submissiontally__count"), 0))
+            Tenant.objects.order_by("slug")
+            .annotate(created=Coalesce(Sum("submissiontally__count"), 0))
+            .values_list("slug", "created")
         )
         created = CounterMetricFamily("ml_platform_jobs_created", "Training jobs accepted.", labels=["tenant"])
         for slug, count in tenants:

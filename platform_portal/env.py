@@ -58,7 +58,7 @@ def database(url: str) -> dict[str, Any]:
     if not url.startswith(("postgres://", "postgresql://")):
         raise ImproperlyConfigured("DATABASE_URL must begin with postgresql:// — PostgreSQL is the only database.")
     known = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
-    entry: dict[str, Any] = {"ENGINE": "django.db.backends.postgresql"}
+    entry: dict[str, Any] = {"ENGINE": "platform_portal.postgresql"}
     entry |= {django: str(parts.get(libpq) or "") for libpq, django in known.items()}
     entry["OPTIONS"] = {key: value for key, value in parts.items() if key not in known}
     return entry

@@ -122,7 +122,7 @@ class SourceSerializer(serializers.Serializer[Any]):
 
 class MetricsSerializer(serializers.Serializer[Any]):
     step = serializers.IntegerField(min_value=0)
-    values = serializers.DictField(child=serializers.FloatField())  # type: ignore[assignment]
+    values = serializers.DictField(child=serializers.FloatField())
 
 
 class MetricsAcceptedSerializer(serializers.Serializer[Any]):
@@ -143,4 +143,6 @@ class FilesSerializer(serializers.Serializer[Any]):
 class ErrorSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField()
     code = serializers.CharField()
-    errors = serializers.DictField(child=serializers.ListField(child=serializers.CharField()), required=False)
+    errors = serializers.DictField(  # type: ignore[assignment]
+        child=serializers.ListField(child=serializers.CharField()), required=False
+    )
