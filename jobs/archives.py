@@ -1,7 +1,8 @@
 """PURE: what an uploaded source archive may be. Nothing is unpacked here; every entry is looked at.
 
 Refused: paths that leave the workspace, links and devices, more than ``MAX_ENTRIES`` entries, more than ``MAX_UNPACKED`` bytes
-once unpacked (counted while decompressing, not believed), encrypted entries, and anything that is no zip, tar.gz or ``.py``.
+once unpacked (counted while decompressing, not believed), encrypted entries, and what is no zip, tar.gz or ``.py``. Memory
+stays small whatever the file holds.
 """
 
 import tarfile
@@ -12,7 +13,10 @@ from typing import IO
 MAX_ENTRIES = 10_000
 MAX_UNPACKED = 1024 * 1024 * 1024
 MAX_PATH = 1000
+# What tar keeps beside an entry (long names, extended headers) is read into memory whole.
+MAX_TAR_HEADER = 64 * 1024
 BLOCK = 1024 * 1024
+ZIP_ENTRY = b"PK\x01\x02"
 
 
 class BadArchive(ValueError):
@@ -43,23 +47,19 @@ def _inspect(file: IO[bytes], filename: str) -> str:
         if head[:2] == b"\x1f\x8b" and lower.endswith((".tar.gz", ".tgz")):
             _check_tar(file)
             return "tar.gz"
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        EOFError,
-        OSError,
-        ValueError,
-        NotImplementedError,
-        RuntimeError,
-    ) as exc:
-        if isinstance(exc, BadArchive):
-            raise
+    except BadArchive:
+        raise
+    except Exception as exc:
+        # The readers raise a dozen kinds of error on damaged files, plain TypeError among them.
         raise BadArchive(f"The archive is damaged or of an unknown kind: {exc}") from exc
     raise BadArchive("The file must be a .zip, a .tar.gz or a single .py file.")
 
 
 def _check_zip(file: IO[bytes]) -> None:
     budget = _Budget()
+    # The directory of a zip is read into memory whole, a million entries of it too; each begins with this mark.
+    if _occurrences(file, ZIP_ENTRY) > MAX_ENTRIES:
+        raise BadArchive(f"The archive holds more than {MAX_ENTRIES} entries.")
     with zipfile.ZipFile(file) as bundle:
         for entry in bundle.infolist():
             _check_path(entry.filename)
@@ -79,7 +79,7 @@ def _check_zip(file: IO[bytes]) -> None:
 
 def _check_tar(file: IO[bytes]) -> None:
     budget = _Budget()
-    with tarfile.open(fileobj=file, mode="r|gz") as bundle:
+    with tarfile.open(fileobj=file, mode="r|gz", tarinfo=_TarEntry) as bundle:
         for entry in bundle:
             _check_path(entry.name)
             if not (entry.isfile() or entry.isdir()):
@@ -90,6 +90,25 @@ def _check_tar(file: IO[bytes]) -> None:
             content = bundle.extractfile(entry) if entry.isfile() else None
             while content is not None and (block := content.read(BLOCK)):
                 budget.add(len(block))
+
+
+class _TarEntry(tarfile.TarInfo):
+    """Refuses an extended header that claims to be large before it is read."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type not in tarfile.REGULAR_TYPES and self.size > MAX_TAR_HEADER:
+            raise BadArchive("The archive holds a header that is too large.")
+        return super()._proc_member(tar)  # type: ignore[misc]
+
+
+def _occurrences(file: IO[bytes], mark: bytes) -> int:
+    found, rest = 0, b""
+    while block := file.read(BLOCK):
+        block = rest + block
+        found += block.count(mark)
+        rest = block[-(len(mark) - 1) :]
+    file.seek(0)
+    return found
 
 
 class _Budget:

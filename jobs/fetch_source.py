@@ -5,6 +5,7 @@ archive when it was uploaded; this program checks the digest and refuses links a
 """
 
 import hashlib
+import http.client
 import os
 import shutil
 import sys
@@ -35,23 +36,27 @@ def download(archive: IO[bytes]) -> None:
                 archive.seek(0)
                 archive.truncate()
                 shutil.copyfileobj(answer, archive)
-            break
+            if digest_of(archive) == os.environ["SOURCE_SHA256"]:
+                return
+            # Most likely cut short: not every broken connection is reported as one.
+            problem = ValueError("what arrived is not what was uploaded")
         except urllib.error.HTTPError as error:
             if error.code < 500:
                 sys.exit(f"the platform did not hand out the source: {error}")
             problem = error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             problem = error
         time.sleep(2**attempt)
-    else:
-        sys.exit(f"the platform could not be reached for the source: {problem}")
+    sys.exit(f"the source could not be fetched from the platform: {problem!r}")
+
+
+def digest_of(archive: IO[bytes]) -> str:
     archive.seek(0)
     digest = hashlib.sha256()
     for block in iter(lambda: archive.read(1 << 20), b""):
         digest.update(block)
-    if digest.hexdigest() != os.environ["SOURCE_SHA256"]:
-        sys.exit("the source that arrived is not the one that was uploaded")
     archive.seek(0)
+    return digest.hexdigest()
 
 
 def unpack(archive: IO[bytes], workspace: str, kind: str, name: str) -> None:
