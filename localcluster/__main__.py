@@ -17,7 +17,7 @@ from localcluster.quantity import canonical
 def main() -> int:
     arguments = _parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="localcluster: %(levelname)s %(name)s: %(message)s")
-    capacity = {"cpu": arguments.cpu, "memory": arguments.memory, "pods": "500"}
+    capacity = {"cpu": arguments.cpu, "memory": arguments.memory, "pods": str(arguments.pods)}
     if arguments.gpus:
         capacity["nvidia.com/gpu"] = str(arguments.gpus)
     settings = Settings(
@@ -40,8 +40,14 @@ async def _serve(settings: Settings) -> None:
     cluster = Cluster(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def asked_to_stop() -> None:
+        if stop.is_set():  # asked twice: somebody is in a hurry
+            cluster.hurry()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, asked_to_stop)
     await cluster.start()
     # What was loaded stays: full collections need not walk it again and again.
     gc.collect()
@@ -59,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="0: the port used before, or any free one")
     parser.add_argument("--cpu", type=_quantity, default="32", help="cores the node claims to have")
     parser.add_argument("--memory", type=_quantity, default="128Gi", help="memory the node claims to have")
+    parser.add_argument("--pods", type=int, default=500, help="pods the node takes at a time")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs the node claims to have")
     parser.add_argument("--gpu-type", default="nvidia-tesla-v100", help="their type, for node selectors")
     parser.add_argument("--no-kubelet", action="store_true", help="schedule pods but run none")

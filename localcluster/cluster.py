@@ -61,7 +61,7 @@ class Cluster:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _lock(folder / "lock")
         self.store = Store(Journal(folder / "journal"))
-        quotas = ResourceQuotas()
+        quotas = ResourceQuotas(self.store)
         admissions = (ServiceAccounts(), LimitRanges(), PodSecurity(), quotas)
         self.registry = Registry(self.store, clock or Clock(), admissions)
         self._credentials = Credentials(folder / "pki")
@@ -75,7 +75,7 @@ class Cluster:
                 ReplicaSetController(self.registry),
                 DeploymentController(self.registry),
                 EndpointsController(self.registry),
-                QuotaController(self.registry),
+                QuotaController(self.registry, quotas),
                 AutoscalerController(self.registry),
                 EventExpiry(self.registry),
                 Scheduler(self.registry, NODE),
@@ -104,6 +104,11 @@ class Cluster:
         await self._listen()
         self._credentials.write_kubeconfig(self.kubeconfig, self.port)
         self.store.observe(lambda change: self._sync_soon())
+
+    def hurry(self) -> None:
+        """Do not wait for the grace periods of pods any longer."""
+        if self.kubelet is not None:
+            self.kubelet.kill_all()
 
     async def stop(self) -> None:
         """End every pod and say so in its status, then stop serving."""

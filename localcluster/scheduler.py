@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
+from itertools import islice
 
 from localcluster import quantity
 from localcluster.controllers.base import Controller
@@ -14,6 +15,8 @@ from localcluster.resources import NODES, PODS
 from localcluster.store import Change, Key
 
 Amounts = dict[str, Decimal]
+# How many waiting pods are looked at again when room is made.
+TRIED_AT_ONCE = 200
 
 
 class Scheduler(Controller):
@@ -42,10 +45,13 @@ class Scheduler(Controller):
         freed = self._account(key, None if change.kind == "DELETED" else change.item.obj)
         if change.kind == "DELETED":
             self._waiting.pop(key, None)
-            return list(self._waiting) if freed else ()
+            return self._next() if freed else ()
         if not change.item.obj["spec"].get("nodeName"):
             return (key,) if change.kind == "ADDED" or freed else ()
-        return list(self._waiting) if freed else ()
+        return self._next() if freed else ()
+
+    def _next(self) -> list[Key]:
+        return list(islice(self._waiting, TRIED_AT_ONCE))
 
     def reconcile(self, key: Key) -> float | None:
         item = self.store.get(PODS.bucket, *key)
@@ -57,6 +63,8 @@ class Scheduler(Controller):
         node = self.store.get(NODES.bucket, "", self._node_name)
         reason = _refusal(item.obj, node.obj if node else None, self._used, len(self._bound))
         if reason:
+            # Last in the queue again: with many waiting, each chance goes to some of them, in turn.
+            self._waiting.pop(key, None)
             self._waiting[key] = None
             self._mark_waiting(item.obj, key, reason)
             return None

@@ -28,7 +28,7 @@ V = TypeVar("V")
 
 # Revisions begin here, so that a small number is one whose history is not known.
 FIRST_REVISION = 100
-HISTORY_PER_BUCKET = 10_000
+HISTORY_PER_BUCKET = 5_000
 WATCH_BACKLOG = 20_000
 
 

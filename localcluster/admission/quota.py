@@ -1,8 +1,4 @@
-"""ResourceQuota: what a namespace uses, and the refusal of what would exceed it.
-
-Use is summed from the stored objects at the moment of the question, through the store's indexes; there is no counter that
-could drift. Sums are cached per namespace until one of its objects changes.
-"""
+"""ResourceQuota: the refusal of what would exceed it."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from localcluster import errors, quantity
+from localcluster.admission.usage import COUNTED, Amounts, Ledger, usage_of
 from localcluster.errors import ApiError
 from localcluster.objects import Obj, name_of, namespace_of
 from localcluster.registry import Registry
@@ -17,13 +14,11 @@ from localcluster.resources import BY_BUCKET, PODS, PVCS, RESOURCE_QUOTAS, SERVI
 from localcluster.scheduler import pod_requests
 from localcluster.store import Store
 
-Amounts = dict[str, Decimal]
-_COUNTED = frozenset({
-    "pods", "services", "secrets", "configmaps", "persistentvolumeclaims", "resourcequotas", "replicationcontrollers",
-})  # fmt: skip
-
 
 class ResourceQuotas:
+    def __init__(self, store: Store) -> None:
+        self.ledger = Ledger(store)
+
     def mutate(self, registry: Registry, resource: Resource, obj: Obj, old: Obj | None) -> None:
         return
 
@@ -50,67 +45,33 @@ class ResourceQuotas:
         relevant = {name: amount for name, amount in wanted.items() if name in hard and amount > 0}
         if not relevant:
             return
-        used = used_by(registry.store, quota, relevant)
+        used = self.used_by(registry.store, quota, relevant)
         exceeded = {name: amount for name, amount in relevant.items() if used[name] + amount > hard[name]}
         if exceeded:
             raise _refusal(resource, obj, quota, exceeded, used, hard)
 
-
-def used_by(store: Store, quota: Obj, names: Iterable[str]) -> Amounts:
-    """The present use of the named resources in the quota's namespace."""
-    used: Amounts = dict.fromkeys(names, Decimal(0))
-    namespace = namespace_of(quota)
-    for bucket in {bucket for name in used for bucket in _buckets(name)}:
-        resource = BY_BUCKET[bucket]
-        if all(_is_plain_count(name, resource) for name in used if bucket in _buckets(name)) and not _scopes(quota):
-            amount = Decimal(len(store.keys(bucket, namespace)))
-            if bucket != PODS.bucket:
-                used.update({name: amount for name in used if bucket in _buckets(name)})
-                continue
-        for item in store.items(bucket, namespace):
-            if not _in_scope(quota, resource, item.obj):
-                continue
-            for name, value in usage_of(resource, item.obj).items():
-                if name in used:
-                    used[name] += value
-    return used
-
-
-def usage_of(resource: Resource, obj: Obj) -> Amounts:
-    """What one object counts for, by every name a quota may use."""
-    used: Amounts = {f"count/{resource.qualified}": Decimal(1)}
-    if resource.bucket in _COUNTED and resource is not PODS:
-        used[resource.bucket] = Decimal(1)
-    if resource is PODS:
-        if (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
-            return used
-        used["pods"] = Decimal(1)
-        for name, amount in pod_requests(obj["spec"]).items():
-            used[f"requests.{name}"] = amount
-            if name in ("cpu", "memory", "ephemeral-storage"):
-                used[name] = amount
-        for name, amount in pod_requests(obj["spec"], "limits").items():
-            used[f"limits.{name}"] = amount
-    if resource is PVCS:
-        storage = ((obj["spec"].get("resources") or {}).get("requests") or {}).get("storage", "0")
-        used["requests.storage"] = quantity.parse(storage)
-    if resource is SERVICES and obj["spec"].get("type") in ("NodePort", "LoadBalancer"):
-        used[f"services.{obj['spec']['type'].lower()}s"] = Decimal(1)
-    return used
+    def used_by(self, store: Store, quota: Obj, names: Iterable[str]) -> Amounts:
+        """The present use of the named resources, as far as it is in the quota's scopes."""
+        namespace = namespace_of(quota)
+        if not _scopes(quota):
+            return {name: self.ledger.used(namespace, name) for name in names}
+        used: Amounts = dict.fromkeys(names, Decimal(0))
+        for bucket in {bucket for name in used for bucket in _buckets(name)}:
+            for item in store.items(bucket, namespace):
+                if _in_scope(quota, BY_BUCKET[bucket], item.obj):
+                    for name, value in usage_of(BY_BUCKET[bucket], item.obj).items():
+                        used[name] = used[name] + value if name in used else value
+        return {name: used[name] for name in names}
 
 
 def _buckets(name: str) -> tuple[str, ...]:
     if name.startswith("count/"):
         return (name[6:],) if name[6:] in BY_BUCKET else ()
-    if name in _COUNTED:
+    if name in COUNTED:
         return (name,) if name in BY_BUCKET else ()
     if name == "requests.storage":
         return (PVCS.bucket,)
     return (SERVICES.bucket,) if name.startswith("services.") else (PODS.bucket,)
-
-
-def _is_plain_count(name: str, resource: Resource) -> bool:
-    return name in (f"count/{resource.qualified}", resource.bucket)
 
 
 def _unspecified(resource: Resource, obj: Obj, hard: Amounts) -> list[str]:

@@ -90,11 +90,15 @@ class Handlers:
                 items = self._store.items_at(revision, path.resource.bucket, path.namespace, labels)
             except ApiError as error:
                 raise expired(_CONTINUE_EXPIRED) from error
-        matching = [
-            item
-            for item in items
-            if (after is None or item.key > after) and labels.matches(labels_of(item.obj)) and fields.matches(item.obj)
-        ]
+        matching = items
+        if after is not None or fields.terms or name is not None:
+            matching = [
+                item
+                for item in items
+                if (after is None or item.key > after)
+                and labels.matches(labels_of(item.obj))
+                and fields.matches(item.obj)
+            ]
         page = matching[:limit] if limit else matching
         rest = len(matching) - len(page)
         token = _continue_token(page[-1].key, revision) if rest else ""

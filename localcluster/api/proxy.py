@@ -35,6 +35,9 @@ class Proxy:
             await self._session.close()
 
     async def serve(self, request: web.Request, path: ApiPath) -> web.StreamResponse:
+        if request.raw_path.partition("?")[0].endswith("/proxy"):
+            location = request.raw_path.replace("/proxy", "/proxy/", 1)
+            return web.Response(status=301, headers={"Location": location})
         match = _NAME.match(path.name)
         if match is None:
             raise bad_request(f"invalid {path.resource.singular} request {path.name!r}")
@@ -59,8 +62,7 @@ class Proxy:
         entry = _service_entry(service, port)
         pods = ready_pods(self._registry, service)
         if entry is None or not pods:
-            shown = f"{name}:{port}" if port else name
-            message = f'no endpoints available for service "{shown}"'
+            message = f'no endpoints available for service "{name}"'
             raise ApiError(503, "ServiceUnavailable", message)
         self._turn += 1
         pod = pods[self._turn % len(pods)]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from localcluster.admission.quota import shown, used_by
+from localcluster.admission.quota import ResourceQuotas, shown
 from localcluster.controllers.base import Controller
-from localcluster.registry import ignoring_missing
+from localcluster.registry import Registry, ignoring_missing
 from localcluster.resources import EVENTS, RESOURCE_QUOTAS
 from localcluster.store import Change, Key
 
 
 class QuotaController(Controller):
     name = "resourcequota-controller"
+
+    def __init__(self, registry: Registry, quotas: ResourceQuotas) -> None:
+        super().__init__(registry)
+        self._quotas = quotas
 
     def initial_keys(self) -> Iterable[Key]:
         return self.store.keys(RESOURCE_QUOTAS.bucket)
@@ -29,7 +33,7 @@ class QuotaController(Controller):
         if item is None:
             return None
         hard = item.obj["spec"].get("hard") or {}
-        used = used_by(self.store, item.obj, hard)
+        used = self._quotas.used_by(self.store, item.obj, hard)
         status = {
             "hard": hard,
             "used": {name: shown(name, amount, item.obj) for name, amount in used.items()},

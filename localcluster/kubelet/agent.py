@@ -96,6 +96,10 @@ class Kubelet(Controller):
                 except ApiError as error:
                     self.log.warning("status of %s is not written: %s", _key(runtime), error)
 
+    def kill_all(self) -> None:
+        for runtime in self.runtimes.values():
+            runtime.stop(0)
+
     def stop(self) -> None:
         super().stop()
         for runtime in [*self.runtimes.values(), *self._leaving.values()]:

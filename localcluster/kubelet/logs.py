@@ -198,7 +198,7 @@ def _tail_offset(file: BinaryIO, lines: int) -> int:
         file.seek(position)
         tail = file.read(size) + tail
         end = len(tail)
-        while (newline := tail.rfind(b"\n", 0, end - 1)) >= 0 or (position == 0 and end > 0):
+        while end > 0 and ((newline := tail.rfind(b"\n", 0, end - 1)) >= 0 or position == 0):
             full = tail[newline + 1 : newline + 64].split(b" ", 3)[2:3] == [b"F"]
             # The newest record ends a line of output even if it is partial: nothing follows it yet.
             found += full or first

@@ -44,10 +44,12 @@ class Api:
 
     def job(self, name: str, script: str, **pod_spec: Any) -> Any:
         """A Job of one pod that runs `script` in a shell."""
-        job_fields = {key: pod_spec.pop(key) for key in ("backoffLimit", "podFailurePolicy") if key in pod_spec}
+        job_fields: dict[str, Any] = {
+            key: pod_spec.pop(key) for key in ("backoffLimit", "podFailurePolicy") if key in pod_spec
+        }
         container: dict[str, Any] = {"name": "main", "image": "any", "command": ["/bin/sh", "-c", script]}
         container.update(pod_spec.pop("container", {}))
-        spec = {"restartPolicy": "Never", "containers": [container], **pod_spec}
+        spec: dict[str, Any] = {"restartPolicy": "Never", "containers": [container], **pod_spec}
         body = {"metadata": {"name": name}, "spec": {"backoffLimit": 0, **job_fields, "template": {"spec": spec}}}
         return self.batch.create_namespaced_job("default", body)
 
