@@ -19,7 +19,7 @@ def job_insert(job: TrainingJob) -> bool:
     """Inserts the job; ``False``, and nothing written, when the tenant has one of that name."""
     values: list[Any] = [field.get_db_prep_save(getattr(job, field.attname), connection) for field in FIELDS]
     message = f"submitted by {job.submitted_by}"
-    line = ["submitted", job.created_at, JobEvent.Source.PLATFORM.value, "info", job.reason, message, 1]
+    line: list[Any] = ["submitted", job.created_at, JobEvent.Source.PLATFORM.value, "info", job.reason, message, 1]
     with connection.cursor() as cursor:
         cursor.execute(_STATEMENT, [*values, *line])
         return cursor.fetchone() is not None
