@@ -42,6 +42,10 @@ class Requirement:
 class LabelSelector:
     requirements: tuple[Requirement, ...] = ()
 
+    def __bool__(self) -> bool:
+        """Whether it asks for anything at all."""
+        return bool(self.requirements)
+
     def matches(self, labels: Mapping[str, str]) -> bool:
         return all(requirement.matches(labels) for requirement in self.requirements)
 

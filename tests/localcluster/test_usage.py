@@ -16,6 +16,10 @@ def pod(name: str, cpu: str) -> dict[str, Any]:
     return {"metadata": {"name": name}, "spec": {"containers": [{"name": "a", "image": "x", "resources": resources}]}}
 
 
+def set_phase(registry: Registry, name: str, phase: str) -> None:
+    registry.modify(PODS, "default", name, lambda obj: {**obj, "status": {"phase": phase}}, subresource="status")
+
+
 def names(ledger: Ledger) -> dict[str, Decimal]:
     known = [f"count/{resource.qualified}" for resource in BY_BUCKET.values()]
     known += ["pods", "secrets", "cpu", "requests.cpu", "limits.cpu", "requests.memory", "limits.memory"]
@@ -36,13 +40,7 @@ def test_sums_kept_by_following_equal_sums_made_afresh(registry: Registry) -> No
             registry.create(PODS, "default", pod(live[-1], chance.choice(["100m", "0.5", "2"])))
         elif action < 0.75:
             phase = chance.choice(["Running", "Succeeded", "Failed"])
-            registry.modify(
-                PODS,
-                "default",
-                chance.choice(live),
-                lambda obj, p=phase: {**obj, "status": {"phase": p}},
-                subresource="status",
-            )
+            set_phase(registry, chance.choice(live), phase)
         else:
             registry.delete(PODS, "default", live.pop(chance.randrange(len(live))))
         registry.create(SECRETS, "default", {"metadata": {"name": f"s{number}"}})
@@ -53,7 +51,7 @@ def test_sums_kept_by_following_equal_sums_made_afresh(registry: Registry) -> No
 def test_a_pod_that_ended_gives_back_what_it_used_but_still_counts(registry: Registry) -> None:
     ledger = Ledger(registry.store)
     registry.create(PODS, "default", pod("a", "2"))
-    assert (ledger.used("default", "requests.cpu"), ledger.used("default", "pods")) == (2, 1)
-    registry.modify(PODS, "default", "a", lambda obj: {**obj, "status": {"phase": "Failed"}}, subresource="status")
-    assert (ledger.used("default", "requests.cpu"), ledger.used("default", "pods")) == (0, 0)
+    assert [ledger.used("default", name) for name in ("requests.cpu", "pods")] == [Decimal(2), Decimal(1)]
+    set_phase(registry, "a", "Failed")
+    assert [ledger.used("default", name) for name in ("requests.cpu", "pods")] == [Decimal(0), Decimal(0)]
     assert ledger.used("default", "count/pods") == 1
