@@ -32,10 +32,7 @@ def files(job: TrainingJob) -> Listing:
         return Listing(
             [], note=f"The platform opens files only below the team's artifact root, {artifact_root(job.tenant)}."
         )
-    try:
-        return Listing(*storage.listing(job.output_path))
-    except FileNotFoundError:
-        return Listing([])
+    return Listing(*storage.listing(job.output_path))
 
 
 def content(job: TrainingJob, path: str) -> Iterator[bytes]:

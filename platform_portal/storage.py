@@ -1,9 +1,12 @@
 """Files by URL (``file://``, ``s3://`` and whatever else fsspec speaks), within a root that callers cannot leave."""
 
+import os
 import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any, NamedTuple
+from uuid import uuid4
 
 import fsspec
 
@@ -28,10 +31,20 @@ def write_once(url: str, content: IO[bytes]) -> None:
         filesystem, path = _open(url)
         if filesystem.exists(path):
             return
-        filesystem.makedirs(posixpath.dirname(path), exist_ok=True)
-        with filesystem.transaction, filesystem.open(path, "wb") as target:
-            while block := content.read(READ_BLOCK):
-                target.write(block)
+        if "file" in _protocols(filesystem):
+            filesystem.makedirs(posixpath.dirname(path), exist_ok=True)
+            # Beside its place, so that the renaming is one step; a transaction's own draft may lie on another disk.
+            draft = f"{path}.{uuid4().hex}.draft"
+            try:
+                _copy(content, filesystem, draft)
+                os.replace(draft, path)
+            except BaseException:
+                Path(draft).unlink(missing_ok=True)
+                raise
+        else:
+            # No makedirs: an object store has no folders, and s3fs would make a bucket of a misspelt name.
+            with filesystem.transaction:
+                _copy(content, filesystem, path)
 
 
 def read(url: str) -> Iterator[bytes]:
@@ -39,18 +52,23 @@ def read(url: str) -> Iterator[bytes]:
     with _speaking(url):
         filesystem, path = _open(url)
         try:
+            if filesystem.info(path)["type"] == "directory":
+                raise not_found("file")
             source = filesystem.open(path, "rb")
-        except (FileNotFoundError, IsADirectoryError) as exc:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as exc:
             raise not_found("file") from exc
     return _blocks(source)
 
 
 def listing(root: str) -> tuple[list[StoredFile], bool]:
-    """The files below ``root`` by path, at most ``MAX_LISTED``, and whether there are more."""
+    """The files below ``root`` by path, at most ``MAX_LISTED``, and whether there are more; none when there is no root."""
     with _speaking(root):
         filesystem, top = _open(root)
         found: list[StoredFile] = []
-        for folder, _, files in filesystem.walk(top, detail=True, on_error="omit"):
+        for folder, folders, files in filesystem.walk(top, detail=True, on_error="omit"):
+            # A link may lead out of the root, or in a circle.
+            for linked in [name for name, info in folders.items() if info.get("islink")]:
+                del folders[linked]
             for name, info in sorted(files.items()):
                 if not name or info.get("islink"):
                     continue
@@ -69,8 +87,6 @@ def inside(root: str, path: str) -> str:
     url = join(root, clean)
     filesystem, absolute = _open(url)
     if "file" in _protocols(filesystem):
-        import os.path
-
         _, top = _open(root)
         real = os.path.realpath(absolute)
         if not real.startswith(os.path.realpath(top) + os.sep):
@@ -78,9 +94,18 @@ def inside(root: str, path: str) -> str:
     return url
 
 
+def _copy(content: IO[bytes], filesystem: Any, path: str) -> None:
+    with filesystem.open(path, "wb") as target:
+        while block := content.read(READ_BLOCK):
+            target.write(block)
+
+
 def _open(url: str) -> tuple[Any, str]:
-    filesystem, path = fsspec.core.url_to_fs(url)
-    return filesystem, path
+    """Taken apart by ourselves: to fsspec's own function ``::`` in a name chains one file system to another."""
+    protocol, _, _ = url.partition("://")
+    # Without its memory of listings, which would hide from one process what another writes.
+    filesystem = fsspec.filesystem(protocol, use_listings_cache=False)
+    return filesystem, filesystem._strip_protocol(url)
 
 
 def _protocols(filesystem: Any) -> tuple[str, ...]:
@@ -99,7 +124,7 @@ def _speaking(url: str) -> Iterator[None]:
     """Turns what a store may raise into a sentence; which error it is depends on the store's library."""
     try:
         yield
-    except (DomainError, FileNotFoundError):
+    except DomainError:
         raise
     except Exception as exc:
         scheme = url.split("://", 1)[0]
