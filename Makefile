@@ -17,7 +17,7 @@ run: install-base ## the whole platform on this machine, at http://127.0.0.1:800
 	@PLATFORM_MODE=laptop PORT=$(PORT) exec $(BIN)/python manage.py up
 
 test: install-dev ## every test (ARGS= is handed to pytest)
-	@exec $(PYTEST) -n 2 --dist loadgroup -rs $(ARGS)
+	@exec $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -rfEs $(ARGS)
 
 test-cluster: install-dev ## the Kubernetes conformance suite against the cluster that KUBECONFIG names
 	@[ -n "$$KUBECONFIG" ] || { echo "Set KUBECONFIG to the file that describes the cluster to test, for example: KUBECONFIG=~/.kube/config make test-cluster"; exit 2; }

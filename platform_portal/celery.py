@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, worker_init
+from celery.signals import import_modules
 from django.core.exceptions import ImproperlyConfigured
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "platform_portal.settings")
@@ -14,10 +14,12 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 
-@worker_init.connect
-@beat_init.connect
+@import_modules.connect
 def refuse_bad_start(**kwargs: Any) -> None:
-    """Celery only logs what a handler raises; ``SystemExit`` is what it lets through."""
+    """When a worker or beat loads its tasks, before it does anything else; a program that only sends never comes here.
+
+    Celery logs what a handler raises and goes on; ``SystemExit`` is what it lets through.
+    """
     import django
 
     django.setup()

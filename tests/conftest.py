@@ -1,8 +1,8 @@
 """What every test stands on: laptop settings, a throw-away folder for state and a PostgreSQL of the run's own.
 
 The run's first process starts the database and the folder; xdist's workers inherit both by environment and make a database
-each (pytest-django's suffixes). ``DATABASE_URL`` names another server to use instead. Everything is gone when the run ends; if the
-run is killed, the kernel ends the database with it.
+each (pytest-django's suffixes). ``DATABASE_URL`` names another server to use instead. Everything is gone when the run ends;
+if the run is killed, the kernel ends the database with it.
 """
 
 import os
@@ -36,6 +36,13 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     settings.WHITENOISE_AUTOREFRESH = True
     settings.WHITENOISE_USE_FINDERS = True
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that no worker is left with one at the end; the order within a file stays."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -6,7 +6,14 @@ from typing import Any
 
 import kubernetes.client.models as models
 
-PRIMITIVES = {"str": str, "bool": bool, "int": int, "float": (int, float), "object": object, "datetime": str}
+PRIMITIVES: dict[str, Any] = {
+    "str": str,
+    "bool": bool,
+    "int": int,
+    "float": (int, float),
+    "object": object,
+    "datetime": str,
+}
 
 
 def problems(manifest: dict[str, Any]) -> list[str]:

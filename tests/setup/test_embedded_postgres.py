@@ -33,6 +33,7 @@ def query(folder: Path, sql: str):
 
 
 def processes_of(server: embedded_postgres.Server) -> list[psutil.Process]:
+    assert server.process is not None
     parent = psutil.Process(server.process.pid)
     return [parent, *parent.children(recursive=True)]
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.setup.running import Program, still_running, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("up")]
+pytestmark = pytest.mark.slow
 TOKEN = "tenant-test"
 START_SECONDS = 180
 SLOW_JOB = """
@@ -34,12 +34,11 @@ class Platform:
     def __init__(self, state: Path) -> None:
         self.state = state
         self.port = free_port()
-        self.program: Program | None = None
+        self.start()
 
-    def start(self) -> Program:
+    def start(self) -> None:
         self.program = up(self.state, self.port)
         self.program.wait_for("The platform is ready", START_SECONDS)
-        return self.program
 
     def call(self, method: str, path: str, body: bytes | None = None, content_type: str = "application/json"):
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": content_type}
@@ -104,7 +103,6 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory):
     platform = Platform(tmp_path_factory.mktemp("up") / "var")
-    platform.start()
     yield platform
     platform.program.kill()
     for process in platform.processes():
