@@ -1,6 +1,7 @@
 """Fill in what Kubernetes fills in, so that a stored object reads back as from a real API server.
 
-Each function changes the given object, which the caller owns. Fields of the wrong type are left for validation.
+Each function changes the given object, which the caller owns. Fields of the wrong type are left for validation, except
+quantities, which cannot be rewritten unread.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from localcluster import quantity
+from localcluster.errors import bad_request
 from localcluster.objects import Obj
 from localcluster.resources import Resource
 
@@ -113,7 +115,8 @@ def _job(obj: Obj) -> None:
     _template(spec)
     labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
     if labels and not (obj.get("metadata") or {}).get("labels"):
-        obj.setdefault("metadata", {})["labels"] = dict(labels)
+        # One map for both, as in Kubernetes: the labels that `job_selector` adds appear on the Job too.
+        obj.setdefault("metadata", {})["labels"] = labels
 
 
 def job_selector(obj: Obj) -> None:
@@ -124,6 +127,8 @@ def job_selector(obj: Obj) -> None:
     labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})
     labels.update(dict.fromkeys(JOB_LABELS_FROM_UID, metadata["uid"]))
     labels.update(dict.fromkeys(JOB_LABELS_FROM_NAME, metadata["name"]))
+    if metadata.get("labels") is labels:
+        metadata["labels"] = dict(labels)
     spec["selector"] = {"matchLabels": {JOB_LABELS_FROM_UID[0]: metadata["uid"]}}
 
 
@@ -236,14 +241,14 @@ def _binding(obj: Obj) -> None:
 
 
 def canonical_quantities(amounts: Any) -> None:
-    """Rewrite quantities in place; what is not a quantity stays for validation to refuse."""
+    """Rewrite quantities in place; 400 for what is not one, as Kubernetes cannot even read such an object."""
     if not isinstance(amounts, dict):
         return
     for name, value in amounts.items():
         try:
             amounts[name] = quantity.canonical(value)
-        except ValueError:
-            continue
+        except ValueError as error:
+            raise bad_request(str(error)) from None
 
 
 def _set(obj: Obj, **values: Any) -> None:

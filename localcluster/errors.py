@@ -65,17 +65,21 @@ class FieldError:
 
 
 def invalid(resource: Resource, name: str, errors: list[FieldError]) -> ApiError:
+    return invalid_kind(resource.kind, resource.group, name, errors)
+
+
+def invalid_kind(kind: str, group: str, name: str, errors: list[FieldError]) -> ApiError:
     texts = [f"{error.field}: {error.message}" for error in errors]
     joined = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
-    kind = resource.kind + (f".{resource.group}" if resource.group else "")
     details: Obj = {
         "name": name,
-        "kind": resource.kind,
+        "kind": kind,
         "causes": [{"reason": e.reason, "message": e.message, "field": e.field} for e in errors],
     }
-    if resource.group:
-        details["group"] = resource.group
-    return ApiError(422, "Invalid", f'{kind} "{name}" is invalid: {joined}', details)
+    if group:
+        details["group"] = group
+    qualified = f"{kind}.{group}" if group else kind
+    return ApiError(422, "Invalid", f'{qualified} "{name}" is invalid: {joined}', details)
 
 
 def not_found(resource: Resource, name: str) -> ApiError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Callable
 from typing import Any
@@ -285,9 +287,34 @@ def _data(obj: Obj) -> Errors:
             )
         if not isinstance(value, str):
             raise bad_request(f"json: cannot unmarshal into Go struct field .data.{key} of type string")
-    if sum(len(str(value)) for value in data.values()) > DATA_MAXIMUM * 4 // 3:
-        errors.append(FieldError("FieldValueTooLong", "data", f"Too long: may not be more than {DATA_MAXIMUM} bytes"))
     return errors
+
+
+def _config_map(obj: Obj) -> Errors:
+    errors = _data(obj)
+    return errors + _size("[]", sum(len(value.encode()) for value in (obj.get("data") or {}).values()))
+
+
+def _secret(obj: Obj) -> Errors:
+    errors, size = _data(obj), 0
+    for value in (obj.get("data") or {}).values():
+        try:
+            size += len(base64.b64decode(value, validate=True))
+        except binascii.Error:
+            raise bad_request(f"illegal base64 data at input byte {_base64_length(value)}") from None
+    return errors + _size("data", size)
+
+
+def _size(path: str, size: int) -> Errors:
+    if size <= DATA_MAXIMUM:
+        return []
+    return [FieldError("FieldValueTooLong", path, f"Too long: may not be more than {DATA_MAXIMUM} bytes")]
+
+
+def _base64_length(text: str) -> int:
+    """How much of the text could be base64."""
+    found = re.match(r"[A-Za-z0-9+/]*", text)
+    return found.end() if found else 0
 
 
 def _data_update(new: Obj, old: Obj) -> Errors:
@@ -329,11 +356,8 @@ def _role_ref_update(new: Obj, old: Obj) -> Errors:
 def quantities(amounts: Any, path: str) -> Errors:
     errors: Errors = []
     for name, value in (amounts or {}).items():
-        try:
-            if quantity.parse(value) < 0:
-                errors.append(FieldError.invalid(f"{path}[{name}]", value, "must be greater than or equal to 0"))
-        except ValueError as error:
-            errors.append(FieldError.invalid(f"{path}[{name}]", value, str(error)))
+        if quantity.parse(value) < 0:
+            errors.append(FieldError.invalid(f"{path}[{name}]", value, "must be greater than or equal to 0"))
     return errors
 
 
@@ -356,8 +380,8 @@ _BY_BUCKET: dict[str, Callable[[Obj], Errors]] = {
     "deployments.apps": _workload,
     "replicasets.apps": _workload,
     "services": _service,
-    "secrets": _data,
-    "configmaps": _data,
+    "secrets": _secret,
+    "configmaps": _config_map,
     "resourcequotas": _quota,
     "horizontalpodautoscalers.autoscaling": _hpa,
     "rolebindings.rbac.authorization.k8s.io": _role_ref,

@@ -137,11 +137,7 @@ def _resources(resources: Obj, path: str) -> Errors:
     parsed: dict[str, dict[str, Any]] = {"limits": {}, "requests": {}}
     for kind, amounts in parsed.items():
         for name, value in (resources.get(kind) or {}).items():
-            try:
-                amounts[name] = quantity.parse(value)
-            except ValueError as error:
-                errors.append(FieldError.invalid(f"{path}.{kind}[{name}]", value, str(error)))
-                continue
+            amounts[name] = quantity.parse(value)
             if amounts[name] < 0:
                 detail = "must be greater than or equal to 0"
                 errors.append(FieldError.invalid(f"{path}.{kind}[{name}]", value, detail))

@@ -64,6 +64,9 @@ def _apply(registry: Registry, path: ApiPath, options: Options, body: Any) -> tu
     for field, expected in (("kind", path.resource.kind), ("apiVersion", path.resource.api_version)):
         if body.get(field) != expected:
             raise bad_request(f"{field} in the applied configuration must be {expected}")
+    name = (body.get("metadata") or {}).get("name") or path.name
+    if name != path.name:
+        raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({path.name})")
     if (body.get("metadata") or {}).get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
     namespace = path.namespace or ""

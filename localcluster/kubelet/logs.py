@@ -13,7 +13,7 @@ from typing import BinaryIO
 from aiohttp import web
 
 from localcluster.api.requests import number
-from localcluster.errors import ApiError, bad_request
+from localcluster.errors import ApiError, FieldError, bad_request, invalid_kind
 from localcluster.objects import Obj, parse_time, uid_of
 from localcluster.registry import Registry
 from localcluster.resources import PODS
@@ -144,6 +144,13 @@ def _options(request: web.Request, registry: Registry) -> LogOptions:
         return query.get(name, "").lower() in ("true", "1")
 
     limit = number(query, "limitBytes")
+    bad = [
+        FieldError.invalid(field, int(query[field]), f"must be greater than {'or equal to ' if least == 0 else ''}0")
+        for field, least in (("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1))
+        if number(query, field) is not None and int(query[field]) < least
+    ]
+    if bad:
+        raise invalid_kind("PodLogOptions", "", request.path.split("/")[-2], bad)
     return LogOptions(flag("follow"), number(query, "tailLines"), since, flag("timestamps"), limit, flag("previous"))
 
 

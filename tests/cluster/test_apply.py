@@ -142,6 +142,15 @@ def test_apply_without_a_field_manager_is_refused(space: Space) -> None:
     assert "fieldManager" in answer.json["message"]
 
 
+def test_apply_under_another_name_is_a_bad_request(space: Space) -> None:
+    path = space.path("configmaps", "a")
+    status = space.cluster.refused(
+        400, "BadRequest", "PATCH", path, config_map("b"), content_type=APPLY_PATCH, fieldManager="platform"
+    )
+    assert "the name of the object (b) does not match the name on the URL (a)" in status["message"]
+    assert {"a", "b"}.isdisjoint(space.names("configmaps"))
+
+
 def test_apply_reads_yaml(space: Space) -> None:
     body = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  k: v\n"
     path = space.path("configmaps", "a")

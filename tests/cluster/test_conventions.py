@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from .api import Cluster, Object, Space, holds, path_of
+from .api import Cluster, Object, Space, holds, path_of, resource_of
 from .objects import config_map, job, pod, secret
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
@@ -198,6 +198,27 @@ def test_a_body_for_another_namespace_is_a_bad_request(space: Space) -> None:
     assert "namespace" in status["message"]
 
 
+UNREADABLE: list[tuple[str, Object, str]] = [
+    ("a quantity", pod("a", "true", resources={"requests": {"cpu": "lots"}}), "quantities must match"),
+    ("base64", {**secret("a", {}), "data": {"k": "!!"}}, "illegal base64 data"),
+    ("text", pod("a", "true", env=[{"name": "A", "value": 5}]), "cannot unmarshal"),
+    ("a list", pod("a", "true", {"containers": "x"}), "cannot unmarshal"),
+]
+
+
+@pytest.mark.parametrize(("body", "why"), [row[1:] for row in UNREADABLE], ids=[row[0] for row in UNREADABLE])
+def test_a_value_that_is_not_of_its_type_is_a_bad_request(space: Space, body: Object, why: str) -> None:
+    status = space.cluster.refused(400, "BadRequest", "POST", space.path(resource_of(body)), body)
+    assert why in status["message"]
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
+def test_an_object_over_1_mib_is_invalid(space: Space, kind: str) -> None:
+    body = config_map("a", {"k": "x" * 1_100_000}) if kind == "ConfigMap" else secret("a", {"k": "x" * 1_100_000})
+    status = space.cluster.refused(422, "Invalid", "POST", space.path(resource_of(body)), body)
+    assert "Too long: may not be more than 1048576 bytes" in status["message"]
+
+
 def test_an_unknown_content_type_is_unsupported(space: Space) -> None:
     space.cluster.refused(
         415, "UnsupportedMediaType", "POST", space.path("configmaps"), b"hello", content_type="text/plain"
@@ -309,6 +330,14 @@ def test_a_job_gets_its_defaults_selector_and_labels(space: Space) -> None:
     assert labels["batch.kubernetes.io/job-name"] == labels["job-name"] == "a"
     assert labels["app"] == "a"
     assert spec["selector"] == {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+
+
+def test_a_job_without_labels_takes_those_of_its_pods(space: Space) -> None:
+    made = space.create(job("a", "true", {"suspend": True}))
+    assert made["metadata"]["labels"] == made["spec"]["template"]["metadata"]["labels"]
+    body = job("b", "true", {"suspend": True})
+    body["metadata"]["labels"] = {"mine": "yes"}
+    assert space.create(body)["metadata"]["labels"] == {"mine": "yes"}
 
 
 def test_the_data_of_a_secret_is_base64_and_string_data_is_write_only(space: Space) -> None:

@@ -144,7 +144,7 @@ def test_a_job_deleted_without_a_policy_leaves_its_pods(space: Space) -> None:
 
 
 def test_a_deleted_pod_is_told_to_stop_and_its_last_words_are_heard(space: Space) -> None:
-    script = 'trap "echo last words; exit 0" TERM; echo ready; sleep 600 & wait'
+    script = 'trap "echo last words; exit 0" TERM; sleep 600 & echo ready; wait'
     space.create(pod("a", script, {"terminationGracePeriodSeconds": 60}))
     space.wait_log("a", "ready")
     with space.cluster.stream(space.path("pods", "a", "log"), follow=True, headers={"Accept": "*/*"}) as response:
@@ -182,7 +182,7 @@ def test_a_finished_pod_is_gone_soon_after_its_deletion(space: Space) -> None:
 def test_a_pod_stop_hook_runs_before_the_signal(space: Space) -> None:
     body = pod(
         "a",
-        'trap "cat /work/mark; exit 0" TERM; echo ready; sleep 600 & wait',
+        'trap "cat /work/mark; exit 0" TERM; sleep 600 & echo ready; wait',
         {"terminationGracePeriodSeconds": 60, "volumes": [{"name": "work", "emptyDir": {}}]},
         volumeMounts=[{"name": "work", "mountPath": "/work"}],
         lifecycle={"preStop": {"exec": {"command": ["sh", "-c", "echo hook ran > /work/mark"]}}},

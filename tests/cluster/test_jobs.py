@@ -137,7 +137,7 @@ def test_suspending_a_running_job_ends_its_pods_without_a_failure(space: Space) 
 
 
 def test_a_failed_pod_is_replaced_only_once_it_has_ended(space: Space) -> None:
-    script = 'trap "sleep 1; exit 1" TERM; echo on; sleep 600 & wait'
+    script = 'trap "sleep 1; exit 1" TERM; sleep 600 & echo on; wait'
     spec = {"podReplacementPolicy": "Failed", "backoffLimit": 6}
     space.create(job("a", script, spec, {"terminationGracePeriodSeconds": 30}))
     (only,) = space.wait_list("pods", bool, "of the job", labelSelector="job-name=a")

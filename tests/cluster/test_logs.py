@@ -76,7 +76,7 @@ def test_following_a_finished_container_ends_at_once(space: Space) -> None:
 
 
 def test_following_may_start_at_the_last_lines(space: Space) -> None:
-    space.create(pod("a", 'trap "echo 4; exit 0" TERM; for i in 1 2 3; do echo $i; done; sleep 600 & wait'))
+    space.create(pod("a", 'trap "echo 4; exit 0" TERM; sleep 600 & for i in 1 2 3; do echo $i; done; wait'))
     space.wait_log("a", "3")
     query = {"follow": True, "tailLines": 1}
     with space.cluster.stream(space.path("pods", "a", "log"), headers=RAW, **query) as response:
@@ -143,6 +143,13 @@ def test_with_several_containers_one_must_be_named(space: Space) -> None:
     space.run(body)
     status = space.cluster.refused(400, "BadRequest", "GET", space.path("pods", "a", "log"))
     assert status["message"] == "a container name must be specified for pod a, choose one of: [main side]"
+
+
+@pytest.mark.parametrize("query", [{"tailLines": -1}, {"limitBytes": 0}], ids=["tailLines", "limitBytes"])
+def test_an_impossible_cut_is_invalid(space: Space, query: Object) -> None:
+    space.run(pod("a", "true"))
+    status = space.cluster.refused(422, "Invalid", "GET", space.path("pods", "a", "log"), **query)
+    assert [cause["field"] for cause in status["details"]["causes"]] == list(query)
 
 
 def test_the_log_of_an_unknown_container_is_a_bad_request(space: Space) -> None:
