@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 Points = Sequence[tuple[int, float]]
 
-WIDTH, HEIGHT = 480, 210
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 28
-X_TICKS, Y_TICKS = 5, 4
+WIDTH, HEIGHT = 400, 190
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 28
+X_TICKS, Y_TICKS = 7, 6
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class SubmitForm(forms.Form):
         label="Code",
         required=False,
         initial=UPLOAD,
-        choices={UPLOAD: "Upload a file", GIT: "Git repository", IMAGE: "It is in the image"},
+        choices={UPLOAD: "Upload a file", GIT: "Git repository", IMAGE: "In the image"},
         widget=forms.RadioSelect,
     )
     source = forms.CharField(required=False, max_length=100, widget=forms.HiddenInput)

@@ -70,7 +70,7 @@
   }
 
   function copy(button) {
-    var text = button.parentElement.querySelector("pre").textContent, label = button.querySelector("span");
+    var text = button.closest(".code").querySelector("pre").textContent, label = button.querySelector("span");
     function done(ok) {
       label.textContent = ok ? "Copied" : "Select and copy it by hand";
       setTimeout(function () { label.textContent = "Copy"; }, 2000);
