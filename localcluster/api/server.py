@@ -34,7 +34,10 @@ class Server:
         """Listen on `wanted_port`; if that is taken and `fallback` is set, on any free one."""
         app = web.Application(client_max_size=_MAXIMUM_BODY, middlewares=[self._errors])
         app.router.add_route("*", "/{path:.*}", self._dispatch)
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=600, shutdown_timeout=1.0)
+        # A client that goes away ends its handler: followers of logs and watches must not outlive their readers.
+        self._runner = web.AppRunner(
+            app, access_log=None, keepalive_timeout=600, shutdown_timeout=1.0, handler_cancellation=True
+        )
         await self._runner.setup()
         try:
             site = web.TCPSite(self._runner, "127.0.0.1", wanted_port, ssl_context=context, reuse_address=True)
