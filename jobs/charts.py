@@ -4,6 +4,7 @@ Takes (step, value) in order of steps. A value that is no finite number leaves a
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,15 +49,13 @@ def chart(name: str, points: Points) -> Chart:
     steps = [step for step, _ in points]
     values = [value for _, value in finite]
     x_low, x_high = _widened(min(steps, default=0), max(steps, default=1), 0)
-    y_low, y_high = _widened(min(values, default=0.0), max(values, default=1.0), 0.06)
+    y_low, y_high = _widened(min(values, default=0.0), max(values, default=1.0), 0.12)
 
     def x(step: float) -> float:
-        return round(LEFT + (step - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT), 1)
+        return round(LEFT + _share(step, x_low, x_high) * (WIDTH - LEFT - RIGHT), 1)
 
     def y(value: float) -> float:
-        # Halved first: the distance of two huge values can be more than a float holds.
-        share = (value / 2 - y_low / 2) / (y_high / 2 - y_low / 2)
-        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
+        return round(HEIGHT - BOTTOM - _share(value, y_low, y_high) * (HEIGHT - TOP - BOTTOM), 1)
 
     runs = _runs(points)
     return Chart(
@@ -80,10 +79,9 @@ def sparkline(points: Points, width: int = 120, height: int = 28) -> str:
         return ""
     x_low, x_high = _widened(finite[0][0], finite[-1][0], 0)
     values = [value for _, value in finite]
-    y_low, y_high = _widened(min(values), max(values), 0.1)
+    y_low, y_high = _widened(min(values), max(values), 0.2)
     spots = (
-        f"{(step - x_low) / (x_high - x_low) * width:.1f} "
-        f"{height - (value / 2 - y_low / 2) / (y_high / 2 - y_low / 2) * height:.1f}"
+        f"{_share(step, x_low, x_high) * width:.1f} {height - _share(value, y_low, y_high) * height:.1f}"
         for step, value in finite
     )
     return "M" + "L".join(spots)
@@ -96,6 +94,8 @@ def ticks(low: float, high: float, about: int) -> list[float]:
         return []
     power = 10.0 ** math.floor(math.log10(span))
     step = next((power * factor for factor in (1, 2, 5, 10) if power * factor >= span), power * 10)
+    if step == 0:
+        return []
     first, last = math.ceil(low / step), math.floor(high / step)
     return [number * step for number in range(first, min(last, first + 4 * about) + 1)]
 
@@ -113,11 +113,17 @@ def _runs(points: Points) -> list[list[tuple[int, float]]]:
 
 def _widened(low: float, high: float, margin: float) -> tuple[float, float]:
     """The range with air around it; a single value gets some to stand in."""
-    if low == high:
-        around = abs(low) / 10 or 1.0
-        return low - around, high + around
-    air = (high / 2 - low / 2) * 2 * margin if math.isfinite(high - low) else 0.0
-    return low - air, high + air
+    low, high = float(low), float(high)
+    air = (high / 2 - low / 2) * margin if low != high else abs(low) / 10 or 1.0
+    return max(low - air, -sys.float_info.max), min(high + air, sys.float_info.max)
+
+
+def _share(value: float, low: float, high: float) -> float:
+    """How far ``value`` is on the way from ``low`` to ``high``, from 0 to 1."""
+    if math.isinf(high - low):
+        # The distance of two huge values can be more than a float holds; that of their halves is not.
+        value, low, high = value / 2, low / 2, high / 2
+    return (value - low) / (high - low)
 
 
 def _label(value: float) -> str:

@@ -30,7 +30,9 @@ def theirs(db: None) -> "Team":
 def make_job(ours: "Team") -> MakeJob:
     """A submitted job of our member (or another role), with fields as if the reconciler had written them."""
 
-    def make(name: str = "alpha", *, role: str = "member", spec: dict[str, Any] | None = None, **fields: Any) -> "TrainingJob":
+    def make(
+        name: str = "alpha", *, role: str = "member", spec: dict[str, Any] | None = None, **fields: Any
+    ) -> "TrainingJob":
         from jobs import services
         from jobs.models import TrainingJob
 

@@ -66,7 +66,9 @@ def test_viewers_do_not_get_the_form(ours: Team, make_job: MakeJob, role: str, s
         ("lead", "member", 302),
     ],
 )
-def test_members_cancel_their_own_and_leads_all(ours: Team, make_job: MakeJob, role: str, owner: str, status: int) -> None:
+def test_members_cancel_their_own_and_leads_all(
+    ours: Team, make_job: MakeJob, role: str, owner: str, status: int
+) -> None:
     job = make_job(role=owner)
     answer = ours.client(role).post(address("jobs/{id}/cancel", job), {"confirmed": "1"})
     assert answer.status_code == status
@@ -112,5 +114,7 @@ def test_the_way_back_never_leaves_the_team(ours: Team, make_job: MakeJob) -> No
         answer = ours.client("lead").post(address("jobs/{id}/cancel", job), {"confirmed": "1", "next": bad})
         assert answer["Location"] == f"/t/ours/jobs/{job.pk}"
     job = make_job("good")
-    answer = ours.client("lead").post(address("jobs/{id}/cancel", job), {"confirmed": "1", "next": "/t/ours/jobs?status=live"})
+    answer = ours.client("lead").post(
+        address("jobs/{id}/cancel", job), {"confirmed": "1", "next": "/t/ours/jobs?status=live"}
+    )
     assert answer["Location"] == "/t/ours/jobs?status=live"

@@ -58,7 +58,9 @@ def test_every_template_is_rendered_and_every_page_keeps_the_content_policy(
     for path in ("/t/ours/", "/t/ours/jobs", "/accounts/password/change/", "/accounts/logout/", "/t/ours/nowhere"):
         check(lead.get(path))
     job = make_job(spec={"hyperparameters": {"lr": 0.1}}, metrics={"loss": 0.5})
-    metrics.metrics_record(job=job, points=metrics.parse({"points": [{"step": n, "values": {"loss": n}} for n in (1, 2)]}))
+    metrics.metrics_record(
+        job=job, points=metrics.parse({"points": [{"step": n, "values": {"loss": n}} for n in (1, 2)]})
+    )
     for path in ("/t/ours/", "/t/ours/jobs", "/t/ours/jobs?name=none", "/t/ours/jobs/new"):
         check(lead.get(path))
     for tab in (*TABS, "/edit", "/cancel"):
@@ -86,11 +88,20 @@ def test_every_template_is_rendered_and_every_page_keeps_the_content_policy(
 
 
 @pytest.mark.parametrize("reason", [*REASONS, "NeverHeardOf"])
-def test_every_reason_reads_as_a_sentence_on_list_page_and_dashboard(ours: Team, make_job: MakeJob, reason: str) -> None:
+def test_every_reason_reads_as_a_sentence_on_list_page_and_dashboard(
+    ours: Team, make_job: MakeJob, reason: str
+) -> None:
     now = timezone.now()
     for number, status in enumerate(Status):
         ended = now if status not in ("pending", "running") else None
-        make_job(f"job-{number}", status=status, reason=reason, started_at=now, completed_at=ended, error_message="<b>boom</b>")
+        make_job(
+            f"job-{number}",
+            status=status,
+            reason=reason,
+            started_at=now,
+            completed_at=ended,
+            error_message="<b>boom</b>",
+        )
     client = ours.client("lead")
     for path in ("/t/ours/", "/t/ours/jobs"):
         page = check(client.get(path))
@@ -102,14 +113,20 @@ def test_every_reason_reads_as_a_sentence_on_list_page_and_dashboard(ours: Team,
 
 def test_what_people_typed_is_never_markup(ours: Team, make_job: MakeJob, write_log) -> None:
     evil = "</textarea></pre><script>alert(1)</script>"
-    job = make_job(spec={"hyperparameters": {"x": evil}, "entrypoint": evil, "env_vars": {"E": evil}}, metrics={evil: 1.0})
+    job = make_job(
+        spec={"hyperparameters": {"x": evil}, "entrypoint": evil, "env_vars": {"E": evil}}, metrics={evil: 1.0}
+    )
     JobEvent.objects.create(job=job, key="k", source="kubernetes", reason=evil, message=evil)
     write_log(job, evil.encode() + b"\n")
     client = ours.client("lead")
     for tab in (*TABS, "/edit", f"/logs?q={evil}"):
         check(client.get(f"/t/ours/jobs/{job.pk}{tab}"))
     check(client.get("/t/ours/jobs", {"name": evil, "owner": evil}))
-    check(client.post("/t/ours/jobs/new", {"name": evil, "hyperparameters": evil, "source_kind": "git", "code_repo": evil}))
+    check(
+        client.post(
+            "/t/ours/jobs/new", {"name": evil, "hyperparameters": evil, "source_kind": "git", "code_repo": evil}
+        )
+    )
 
 
 def test_the_sign_in_page_shows_demo_users_on_the_laptop_only(client: Client, db: None, settings) -> None:

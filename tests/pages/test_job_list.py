@@ -88,7 +88,9 @@ def test_the_number_of_queries_does_not_grow_with_the_jobs(ours: Team, make_job:
 
 def test_the_list_leaves_specs_in_the_database(ours: Team, make_job: MakeJob) -> None:
     make_job(spec={"hyperparameters": {"big": "x" * 50_000}})
-    with CaptureQueriesContext(connection, ) as captured:
+    with CaptureQueriesContext(
+        connection,
+    ) as captured:
         page = ours.client("member").get(LIST)
     assert b"xxxxx" not in page.content
     listing = [query["sql"] for query in captured if '"jobs_trainingjob"."name"' in query["sql"]]
@@ -103,7 +105,9 @@ def test_fifty_jobs_are_a_small_page(ours: Team, make_job: MakeJob) -> None:
 
 
 def test_sizes_of_custom_machines_are_shown_without_the_spec(ours: Team, make_job: MakeJob) -> None:
-    make_job(spec={"compute": {"type": "gpu", "gpu_count": 2, "gpu_type": "nvidia-a100", "cpu_cores": 6, "memory_gb": 40}})
+    make_job(
+        spec={"compute": {"type": "gpu", "gpu_count": 2, "gpu_type": "nvidia-a100", "cpu_cores": 6, "memory_gb": 40}}
+    )
     assert "6 CPU · 40 GB · 2 × a100" in ours.client("member").get(LIST).content.decode()
 
 
@@ -229,7 +233,9 @@ def many(ours: Team, make_job: MakeJob, count: int, *, first: int = 0, status: s
     for number in range(first, first + count - 1):
         values = {field.attname: getattr(like, field.attname) for field in TrainingJob._meta.concrete_fields}
         del values["id"]
-        rows.append(TrainingJob(**values | {"name": f"job-{number}", "created_at": now - timedelta(seconds=number // 2)}))
+        rows.append(
+            TrainingJob(**values | {"name": f"job-{number}", "created_at": now - timedelta(seconds=number // 2)})
+        )
     TrainingJob.objects.bulk_create(rows)
 
 

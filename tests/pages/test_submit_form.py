@@ -38,7 +38,11 @@ def test_an_upload_a_name_and_a_machine_are_enough(ours: Team) -> None:
     job = TrainingJob.objects.get()
     assert answer["Location"] == f"/t/ours/jobs/{job.pk}"
     assert job.source is not None and job.source.filename == "train.py"
-    assert (job.instance_type, job.owner, job.spec["entrypoint"]) == ("cpu-1x", ours.people["member"], "python train.py")
+    assert (job.instance_type, job.owner, job.spec["entrypoint"]) == (
+        "cpu-1x",
+        ours.people["member"],
+        "python train.py",
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,8 +53,12 @@ def test_an_upload_a_name_and_a_machine_are_enough(ours: Team) -> None:
         ("fit.py", "python -u fit.py", "python -u fit.py"),
     ],
 )
-def test_a_single_file_is_what_runs_unless_a_command_is_given(ours: Team, filename: str, typed: str, entrypoint: str) -> None:
-    ours.client("member").post(NEW, {"name": "a", "source_kind": "upload", "file": upload(filename), "entrypoint": typed})
+def test_a_single_file_is_what_runs_unless_a_command_is_given(
+    ours: Team, filename: str, typed: str, entrypoint: str
+) -> None:
+    ours.client("member").post(
+        NEW, {"name": "a", "source_kind": "upload", "file": upload(filename), "entrypoint": typed}
+    )
     assert TrainingJob.objects.get().spec["entrypoint"] == entrypoint
 
 
@@ -100,7 +108,11 @@ def test_what_is_typed_becomes_the_payload(typed: dict[str, str], expected: dict
         ({"name": "x" * 51}, "name", "at most 50 characters"),
         ({"source_kind": "git"}, "code_repo", "Repository is required"),
         ({"source_kind": "git", "code_repo": "ftp://x"}, "code_repo", "Repository must be a git URL"),
-        ({"source_kind": "git", "code_repo": "https://h/r", "code_commit": "a b"}, "code_commit", "must be a commit hash"),
+        (
+            {"source_kind": "git", "code_repo": "https://h/r", "code_commit": "a b"},
+            "code_commit",
+            "must be a commit hash",
+        ),
         ({"source_kind": "upload"}, "file", "File is required"),
         ({"instance_type": "custom", "cpu_cores": "97"}, "cpu_cores", "CPU cores must be a whole number from 1 to 96."),
         ({"instance_type": "custom", "memory_gb": "lots"}, "memory_gb", "Memory (GB) must be a whole number"),
@@ -170,7 +182,9 @@ def test_nothing_typed_is_lost_and_the_upload_is_kept(ours: Team) -> None:
         ("bad.zip", b"PK\x03\x04nonsense", "zip"),
     ],
 )
-def test_a_file_that_is_no_source_is_refused_beside_the_field(ours: Team, name: str, content: bytes, sentence: str) -> None:
+def test_a_file_that_is_no_source_is_refused_beside_the_field(
+    ours: Team, name: str, content: bytes, sentence: str
+) -> None:
     data = {"name": "a", "source_kind": "upload", "file": upload(name, content)}
     answer = ours.client("member").post(NEW, data)
     assert answer.status_code == 400
