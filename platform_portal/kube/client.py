@@ -7,6 +7,7 @@ in-cluster tokens that rotate, exec plugins, TLS.
 
 import logging
 import os
+import socket
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -52,18 +53,29 @@ class Client:
         data = response.data
         if response.status >= 400:
             raise from_response(response.status, data)
-        return orjson.loads(data) if data else {}
+        try:
+            return orjson.loads(data) if data else {}
+        except ValueError as exc:
+            # Something between us and the API server answers in its place.
+            raise Unavailable(response.status, "BadAnswer", "the cluster's answer is not JSON") from exc
 
     def stream(
         self, path: str, *, query: Mapping[str, str | int | bool] | None = None, idle_timeout: float
     ) -> urllib3.BaseHTTPResponse:
-        """An open answer (watch, log); the caller closes it. Reading raises after ``idle_timeout`` seconds of silence."""
-        response = self._send("GET", path, query, None, "application/json", idle_timeout, stream=True)
+        """An open answer (watch, log); the caller closes it. Reading raises after ``idle_timeout`` seconds of silence.
+
+        It must begin within the usual time limit: an API server answers at once, whatever it has to tell.
+        """
+        response = self._send("GET", path, query, None, "application/json", self.timeout, stream=True)
         if response.status >= 400:
             try:
                 raise from_response(response.status, response.read(65536))
+            except (urllib3.exceptions.HTTPError, OSError) as exc:
+                raise from_response(response.status, b"") from exc
             finally:
                 response.close()
+        if sock := socket_of(response):
+            sock.settimeout(idle_timeout)
         return response
 
     def _send(
@@ -101,6 +113,16 @@ class Client:
             raise Unavailable(0, "Unreachable", f"the cluster does not answer: {exc}") from exc
 
 
+def socket_of(response: urllib3.BaseHTTPResponse) -> socket.socket | None:
+    """The socket under an open answer, which neither urllib3 nor http.client has a name for."""
+    connection: Any = getattr(response, "connection", None)
+    sock = getattr(connection, "sock", None)
+    # An answer that ends with its connection has taken the socket over from it.
+    raw = getattr(getattr(getattr(response, "_fp", None), "fp", None), "raw", None)
+    found: socket.socket | None = sock or getattr(raw, "_sock", None)
+    return found
+
+
 def configured() -> bool:
     """Whether this process has been told where a cluster is."""
     return bool(settings.KUBECONFIG) or "KUBERNETES_SERVICE_HOST" in os.environ
@@ -114,7 +136,8 @@ def load(kubeconfig: str = "", *, timeout: float | None = None, connections: int
             kubernetes.config.load_kube_config(kubeconfig, client_configuration=configuration)
         else:
             kubernetes.config.load_incluster_config(client_configuration=configuration)
-    except (kubernetes.config.ConfigException, OSError) as exc:
+    except Exception as exc:
+        # A file that is half written or none at all makes the loader raise almost anything.
         raise Unavailable(0, "NotConfigured", f"the cluster's configuration cannot be read: {exc}") from exc
     return Client(
         configuration,

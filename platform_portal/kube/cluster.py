@@ -11,7 +11,7 @@ import urllib3
 
 from platform_portal.kube import client as kube_client
 from platform_portal.kube.client import Client
-from platform_portal.kube.errors import Conflict, NotFound
+from platform_portal.kube.errors import Conflict, NotFound, Unavailable
 from platform_portal.kube.resources import path
 
 Object = dict[str, Any]
@@ -55,8 +55,10 @@ class Cluster:
             if conflict.reason not in ("AlreadyExists", ""):
                 raise
             existing = self.get(obj["kind"], meta["namespace"], meta["name"])
-            labels = (existing or {}).get("metadata", {}).get("labels", {})
-            if existing is not None and labels.get(identity) == meta["labels"][identity]:
+            if existing is None:
+                raise Unavailable(409, "Vanished", "an object of that name has just gone; try again") from conflict
+            labels = existing["metadata"].get("labels") or {}
+            if labels.get(identity) == meta["labels"][identity]:
                 return existing
             raise
 

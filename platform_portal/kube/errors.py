@@ -14,8 +14,9 @@ class ClusterError(Exception):
     @property
     def retry_after(self) -> float | None:
         """Seconds the server asked us to wait, if it did."""
-        seconds = (self.body.get("details") or {}).get("retryAfterSeconds")
-        return float(seconds) if seconds else None
+        details = self.body.get("details")
+        seconds = details.get("retryAfterSeconds") if isinstance(details, dict) else None
+        return float(seconds) if isinstance(seconds, int | float) and seconds > 0 else None
 
 
 class NotFound(ClusterError):
@@ -35,7 +36,7 @@ class Refused(ClusterError):
 
 
 class Unavailable(ClusterError):
-    """No answer, 401, 429 or 5xx: says nothing about the object; the same request may go through later."""
+    """No answer, 401, 408, 429 or 5xx: says nothing about the object; the same request may go through later."""
 
 
 def from_response(status: int, body: bytes) -> ClusterError:
@@ -49,5 +50,5 @@ def from_response(status: int, body: bytes) -> ClusterError:
     message = str(document.get("message") or body[:300].decode("utf-8", "replace") or f"HTTP {status}")
     reason = str(document.get("reason") or "")
     kinds: dict[int, type[ClusterError]] = {404: NotFound, 409: Conflict, 410: Expired}
-    kind = kinds.get(status) or (Refused if 400 <= status < 500 and status not in (401, 429) else Unavailable)
+    kind = kinds.get(status) or (Refused if 400 <= status < 500 and status not in (401, 408, 425, 429) else Unavailable)
     return kind(status, reason, message, document)

@@ -3,9 +3,11 @@
 Kubernetes offers no byte offsets, only ``sinceTime`` in whole seconds and a timestamp before each line. A ``Position`` is the
 timestamp of the last line taken, how many lines with that timestamp were taken before it, and how many bytes of that line; a read
 from a position delivers each byte once, however often it is interrupted. Memory is bounded by the chunk, whatever a program
-prints: lines without an end and bytes that are no text included.
+prints: lines without an end and bytes that are no text included. A line without a timestamp (a kubelet writes one where it cannot
+read a log) goes with the line before it.
 """
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,6 +22,7 @@ from platform_portal.kube.resources import path
 
 CHUNK = 64 * 1024
 MAX_STAMP = 40
+STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)")
 
 
 @dataclass(frozen=True)
@@ -67,26 +70,24 @@ def _chunks(response: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[byt
 def _new_bytes(chunks: Iterator[bytes], since: Position) -> Iterator[tuple[bytes, Position]]:
     """Strips the timestamps and drops what lies before ``since``."""
     at = Position()
-    stamp = bytearray()
+    head = b""
     in_line = False
     for chunk in chunks:
         out = bytearray()
+        chunk, head = head + chunk, b""
         start = 0
         while start < len(chunk):
             if not in_line:
-                space = chunk.find(b" ", start, start + MAX_STAMP)
-                newline = chunk.find(b"\n", start, start + MAX_STAMP)
-                end = min((place for place in (space, newline) if place >= 0), default=-1)
-                if end < 0 and len(stamp) + len(chunk) - start <= MAX_STAMP:
-                    stamp += chunk[start:]
+                first = chunk[start : start + MAX_STAMP]
+                if len(first) < MAX_STAMP and b" " not in first and b"\n" not in first:
+                    head = first
                     break
-                end = end if end >= 0 else start
-                stamp += chunk[start:end]
-                at = _next_line(at, stamp.decode("ascii", "replace"))
-                stamp.clear()
+                stamp = STAMP.match(first)
+                if stamp:
+                    at = _next_line(at, stamp[0].decode())
+                    # The space belongs to the stamp; a line feed straight after it is an empty line's own.
+                    start += len(stamp[0]) + (first[len(stamp[0]) : len(stamp[0]) + 1] == b" ")
                 in_line = True
-                # The space belongs to the stamp; a line feed straight after it is an empty line's own.
-                start = end + 1 if chunk[end : end + 1] == b" " else end
                 continue
             newline = chunk.find(b"\n", start)
             end = newline + 1 if newline >= 0 else len(chunk)
@@ -98,6 +99,7 @@ def _new_bytes(chunks: Iterator[bytes], since: Position) -> Iterator[tuple[bytes
             start = end
         if out:
             yield bytes(out), at
+    # What is left is the beginning of a stamp: its line has nothing to take yet, and comes again with the next read.
 
 
 def _next_line(at: Position, stamp: str) -> Position:
@@ -106,7 +108,7 @@ def _next_line(at: Position, stamp: str) -> Position:
 
 def _already_taken(at: Position, since: Position) -> int:
     """How many of the coming bytes of the current line were delivered before ``since``."""
-    if not since.stamp or _key(at.stamp) > _key(since.stamp):
+    if _key(at.stamp) > _key(since.stamp):
         return 0
     if _key(at.stamp) < _key(since.stamp) or at.index < since.index:
         return 1 << 62

@@ -13,11 +13,12 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import orjson
 import urllib3
 
+from platform_portal.kube.client import socket_of
 from platform_portal.kube.cluster import Cluster, Object
 from platform_portal.kube.errors import ClusterError, Expired, Unavailable, from_response
 
@@ -74,14 +75,17 @@ class Informer(threading.Thread, Generic[S]):
                 version = self._watch(version, relist_at)
                 backoff = 0.5
             except Expired:
+                # Usual after a pause, and mended by a list; a server that says so every time is asked less and less.
                 version = ""
+                self._stop_requested.wait(backoff - 0.5)
+                backoff = min(backoff * 2, MAX_BACKOFF)
             except ClusterError as exc:
                 if self._stop_requested.is_set():
                     return
                 log.warning("watching %s: %s; again in %.1f s", self.kind, exc, backoff)
                 # A server that forgot us may have forgotten the version too: the next contact is a list.
                 version = "" if not isinstance(exc, Unavailable) or exc.status else version
-                self._stop_requested.wait(backoff * random.uniform(0.8, 1.2))
+                self._stop_requested.wait(max(backoff * random.uniform(0.8, 1.2), exc.retry_after or 0))
                 backoff = min(backoff * 2, MAX_BACKOFF)
             except Exception:
                 # Whatever a server sends, the watch must go on: a dead watch would look like a quiet cluster.
@@ -111,6 +115,8 @@ class Informer(threading.Thread, Generic[S]):
         self._response = response
         try:
             self.last_contact = time.monotonic()
+            if self._stop_requested.is_set():
+                return version
             for line in _lines(response):
                 version = self._take(orjson.loads(line)) or version
                 self.last_contact = time.monotonic()
@@ -168,8 +174,7 @@ def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
 
 def _abort(response: urllib3.BaseHTTPResponse) -> None:
     """Ends a read that another thread is waiting in."""
-    connection: Any = getattr(response, "connection", None) or getattr(response, "_connection", None)
-    sock = getattr(connection, "sock", None)
+    sock = socket_of(response)
     if sock is not None:
         try:
             sock.shutdown(2)
