@@ -269,7 +269,7 @@ def _welcome() -> None:
     lines = ["", f"The platform is ready:  {settings.PLATFORM_URL}", "", "  Sign in as"]
     for user in DEMO_USERS:
         roles = ", ".join(f"{role} of {tenant}" for tenant, role in user.roles.items()) or "administrator"
-        lines.append(f"    {user.username} / {user.password:<12} {roles}")
+        lines.append(f"    {user.username + ' / ' + user.password:<20} {roles}")
     lines += ["  API tokens", *(f"    {token}" for token in DEMO_TOKENS)]
     lines += [f"  API          {settings.PLATFORM_URL}/v1/docs"]
     lines += [f"  Cluster      KUBECONFIG={settings.KUBECONFIG}"]
