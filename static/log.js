@@ -10,7 +10,7 @@
     var earlier = document.getElementById("log-earlier"), end = document.getElementById("log-end");
     var follow = document.getElementById("log-follow"), wrap = document.getElementById("log-wrap");
     var next = Number(box.dataset.next), complete = "complete" in box.dataset, wait = SOON;
-    var tail = follow.checked, moving = false;
+    var tail = follow.checked, top = 0;
 
     function remember(name, value) { try { localStorage.setItem(name, value); } catch (e) { /* kept for this page only */ } }
     function remembered(name) { try { return localStorage.getItem(name); } catch (e) { return null; } }
@@ -18,7 +18,7 @@
     function total() {
       return Array.prototype.reduce.call(lines.querySelectorAll(".piece"), function (sum, piece) { return sum + count(piece); }, 0);
     }
-    function toEnd() { moving = true; box.scrollTop = box.scrollHeight; }
+    function toEnd() { box.scrollTop = box.scrollHeight; top = box.scrollTop; }
     function piece(from, texts) {
       var span = document.createElement("span");
       span.className = "piece";
@@ -83,9 +83,11 @@
       toEnd();
     });
     box.addEventListener("scroll", function () {
-      if (moving) { moving = false; return; }
+      var up = box.scrollTop < top - 2;
+      top = box.scrollTop;
       if (!tail) return;
-      follow.checked = box.scrollHeight - box.scrollTop - box.clientHeight < 30;
+      if (box.scrollHeight - top - box.clientHeight < 30) follow.checked = true;
+      else if (up) follow.checked = false;
     });
     earlier.addEventListener("click", function () {
       follow.checked = false;
@@ -96,7 +98,6 @@
         var height = box.scrollHeight;
         if (part.lines.length) lines.insertBefore(piece(part.start, part.lines), lines.firstChild);
         earlier.hidden = part.start === 0;
-        moving = true;
         box.scrollTop += box.scrollHeight - height;
       }, function () { earlier.disabled = false; });
     });
