@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 LEASE = timedelta(seconds=60)
 READ_SECONDS = 20.0
 PIECE = 256 * 1024
+FETCH, MAX_FETCH = 8, 200
 BACKGROUND_INTERVAL = timedelta(seconds=20)
 WATCHED_INTERVAL = timedelta(seconds=1)
 WATCHED_FOR = timedelta(seconds=15)
@@ -56,16 +57,14 @@ def read(job: TrainingJob, *, offset: int = 0, limit: int = MAX_RESPONSE) -> Log
     size = state.size if state else 0
     pieces: list[bytes] = []
     start, at = offset, offset
-    chunks = JobLogChunk.objects.filter(job=job, offset__gt=offset - PIECE, offset__lt=max(size, 1)).order_by("offset")
-    for chunk in chunks.iterator(chunk_size=16):
-        data = bytes(chunk.data)
-        if chunk.offset + len(data) <= at:
+    for place, data in _chunks(job, after=offset - PIECE):
+        if place + len(data) <= at:
             continue
-        if chunk.offset > at:
-            if pieces:
-                break
-            start = at = chunk.offset
-        piece = data[at - chunk.offset :][: limit - (at - start)]
+        if place >= size or (place > at and pieces):
+            break
+        if place > at:
+            start = at = place
+        piece = data[at - place :][: limit - (at - start)]
         pieces.append(piece)
         at += len(piece)
         if at - start >= limit:
@@ -81,9 +80,8 @@ def tail(job: TrainingJob, lines: int) -> LogPart:
     found: list[bytes] = []
     missing, held = lines, 0
     start = size
-    for chunk in JobLogChunk.objects.filter(job=job).order_by("-offset").iterator(chunk_size=4):
-        data = bytes(chunk.data)
-        if chunk.offset + len(data) != start or held + len(data) > MAX_RESPONSE:
+    for place, data in _chunks_from_end(job, before=size):
+        if place + len(data) != start or held + len(data) > MAX_RESPONSE:
             break
         # The line feed that ends the very last line opens no line of its own.
         body = data[:-1] if start == size and data.endswith(b"\n") else data
@@ -91,20 +89,20 @@ def tail(job: TrainingJob, lines: int) -> LogPart:
         if breaks >= missing:
             cut = _nth_break_from_end(body, missing) + 1
             found.append(data[cut:])
-            start = chunk.offset + cut
+            start = place + cut
             break
         missing -= breaks
         held += len(data)
         found.append(data)
-        start = chunk.offset
+        start = place
     complete = bool(state and state.complete) or (state is None and job.ended and not job.cluster_uid)
     return LogPart(b"".join(reversed(found)), start, size, complete)
 
 
 def stream(job: TrainingJob) -> Iterator[bytes]:
     """The whole kept log, piece by piece, for a download."""
-    for chunk in JobLogChunk.objects.filter(job=job).order_by("offset").iterator(chunk_size=8):
-        yield bytes(chunk.data)
+    for _, data in _chunks(job, after=-1):
+        yield data
 
 
 def watch(job: TrainingJob) -> None:
@@ -282,6 +280,32 @@ class _Appender:
         if gone:
             line = JobEvent(job_id=self.job_id, key="log-truncated", reason="LogTruncated", level="warning")
             JobEvent.objects.bulk_create([line], ignore_conflicts=True)
+
+
+def _chunks(job: TrainingJob, *, after: int) -> Iterator[tuple[int, bytes]]:
+    """(offset, bytes) behind ``after``, from the database a few megabytes at a time.
+
+    Not by a cursor: outside a transaction PostgreSQL would copy the whole log aside before it gives the first piece.
+    """
+    count = FETCH
+    while found := list(JobLogChunk.objects.filter(job=job, offset__gt=after).order_by("offset")[:count]):
+        for chunk in found:
+            yield chunk.offset, bytes(chunk.data)
+        after, count = found[-1].offset, _next_count(found)
+
+
+def _chunks_from_end(job: TrainingJob, *, before: int) -> Iterator[tuple[int, bytes]]:
+    count = FETCH
+    while found := list(JobLogChunk.objects.filter(job=job, offset__lt=before).order_by("-offset")[:count]):
+        for chunk in found:
+            yield chunk.offset, bytes(chunk.data)
+        before, count = found[-1].offset, _next_count(found)
+
+
+def _next_count(found: list[JobLogChunk]) -> int:
+    """Many at once where a log that somebody watched has come in small pieces."""
+    average = sum(len(chunk.data) for chunk in found) // len(found) or 1
+    return max(FETCH, min(FETCH * PIECE // average, MAX_FETCH))
 
 
 def _nth_break_from_end(data: bytes, count: int) -> int:

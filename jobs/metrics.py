@@ -74,8 +74,8 @@ def metrics_record(*, job: TrainingJob, points: list[Point]) -> int:
                 [job.pk, now, [p.name for p in points], [p.step for p in points], [p.value for p in points]],
             )
             cursor.execute(
-                "SELECT DISTINCT ON (name) name, value FROM jobs_metricpoint"
-                " WHERE job_id = %s AND name = ANY(%s) ORDER BY name, step DESC",
+                "SELECT given.name, (SELECT value FROM jobs_metricpoint AS p WHERE p.job_id = %s AND p.name = given.name"
+                " ORDER BY step DESC LIMIT 1) FROM unnest(%s::text[]) AS given(name)",
                 [job.pk, list(names_given)],
             )
             last = {name: _json_value(value) for name, value in cursor.fetchall()}

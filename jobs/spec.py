@@ -313,7 +313,11 @@ def _env_problem(name: str, value: Any) -> str | None:
             "is set by the platform; use another name",
         ),
         (lambda: not isinstance(value, str), "must be text; put numbers in quotes"),
-        (lambda: len(value) > MAX_ENV_VALUE, f"must be at most {MAX_ENV_VALUE} characters long"),
+        # Bytes, because Linux starts no program with a longer variable than 128 KiB.
+        (
+            lambda: len(value.encode("utf-8", "surrogatepass")) > MAX_ENV_VALUE,
+            f"must be at most {MAX_ENV_VALUE} bytes long",
+        ),
     )
     for failed, sentence in checks:
         if failed():
