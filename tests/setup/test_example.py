@@ -78,7 +78,9 @@ class Api:
     """Stands for the portal: answers in order, an exception by raising it, and remembers what was asked."""
 
     def __init__(self, *answers: object) -> None:
-        self.answers, self.keys, self.calls = list(answers), [], 0
+        self.answers = list(answers)
+        self.keys: list[str] = []
+        self.calls = 0
 
     def __call__(self, method, url, body=None, headers=None):
         self.calls += 1
@@ -95,7 +97,8 @@ SUCCEEDED = JOB | {"status": "succeeded", "metrics": {"accuracy": 0.9667}}
 
 
 def first_start(file, monkeypatch, *answers: object) -> tuple[Api, list[str]]:
-    api, said = Api(*answers), []
+    api = Api(*answers)
+    said: list[str] = []
     monkeypatch.setattr(example_job, "_send", api)
     monkeypatch.setattr(example_job, "POLL_SECONDS", 0)
     asyncio.run(example_job.train_once(URL, file, said.append))
