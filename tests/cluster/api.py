@@ -354,11 +354,12 @@ class Space:
         return text
 
     def wait_log(self, pod: str, wanted: str, **query: Any) -> str:
-        return self.cluster.until(
-            lambda: self.cluster.call("GET", self.path("pods", pod, "log"), headers={"Accept": "*/*"}, **query).text,
-            lambda text: wanted in text,
-            f"{wanted!r} in the log of {pod}",
-        )
+        def read() -> str:
+            answer = self.cluster.call("GET", self.path("pods", pod, "log"), headers={"Accept": "*/*"}, **query)
+            # Until the container runs there is no log but a refusal, whose words are not the container's.
+            return answer.text if answer.code == 200 else ""
+
+        return self.cluster.until(read, lambda text: wanted in text, f"{wanted!r} in the log of {pod}")
 
     def wait_event(self, obj: Object, reason: str) -> Object:
         """The first event with that reason about that very object."""
