@@ -1,5 +1,6 @@
 """The pages of one job: a tab each, and what can be done to it."""
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -8,6 +9,7 @@ from uuid import UUID
 import orjson
 import yaml
 from django.contrib import messages
+from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
@@ -25,7 +27,8 @@ from tenants.context import TenantContext
 from tenants.idempotency import once
 from tenants.pages import tenant_page
 
-TAB_SECONDS = 2
+# A tab that shows curves sends them whole, so it asks less often.
+TAB_SECONDS, METRICS_SECONDS = 2, 5
 # Kubernetes' last words and the last metrics come in a moment after the end.
 AFTERWARDS = timedelta(seconds=15)
 TABS = (
@@ -36,7 +39,8 @@ TABS = (
     ("files", "Files"),
     ("spec", "Spec"),
 )
-MANY_CHARTS = 24
+MANY_CHARTS, FEW_CHARTS = 24, 6
+SLOW_SECONDS = 0.1
 
 
 @require_safe
@@ -173,11 +177,12 @@ def _tab(
     if "poll" not in request.GET:
         context["key"] = forms.new_key()
         context["body"] = fragments.get("tab-body") or fragment(request, f"jobs/tabs/{tab}.html", context)
-    return live_page(request, "jobs/job.html", fragments, context, is_live=is_live, seconds=TAB_SECONDS)
+    seconds = METRICS_SECONDS if tab == "metrics" else TAB_SECONDS
+    return live_page(request, "jobs/job.html", fragments, context, is_live=is_live, seconds=seconds)
 
 
 def _overview(job: TrainingJob) -> dict[str, Any]:
-    curves = metrics.series(job, most=80) if job.metrics else {}
+    curves = _curves(job, 80) if job.metrics else {}
     last = [
         (name, value, charts.sparkline(curves.get(name, [])))
         for name, value in sorted(job.metrics.items())[:MANY_CHARTS]
@@ -195,7 +200,7 @@ def _log(request: HttpRequest, job: TrainingJob) -> dict[str, Any]:
 
 
 def _metrics(request: HttpRequest, job: TrainingJob) -> dict[str, Any]:
-    curves = metrics.series(job, most=400 if len(job.metrics) <= MANY_CHARTS else 120)
+    curves = _curves(job, 400 if len(job.metrics) <= FEW_CHARTS else 120)
     names = sorted(curves)
     shown = names if request.GET.get("all") else names[:MANY_CHARTS]
     return {
@@ -203,6 +208,22 @@ def _metrics(request: HttpRequest, job: TrainingJob) -> dict[str, Any]:
         "left_out": len(names) - len(shown),
         "report": presenters.REPORT_METRICS,
     }
+
+
+def _curves(job: TrainingJob, most: int) -> dict[str, list[tuple[int, float]]]:
+    """The thinned curves. Those of a job with a million points are read again only after twenty times as long as that took,
+    so that a page left open costs little however much was reported.
+    """
+    key = f"curves-{job.pk}-{most}"
+    known: dict[str, list[tuple[int, float]]] | None = cache.get(key)
+    if known is not None:
+        return known
+    began = time.monotonic()
+    curves = metrics.series(job, most=most)
+    took = time.monotonic() - began
+    if took > SLOW_SECONDS:
+        cache.set(key, curves, timeout=20 * took)
+    return curves
 
 
 def _timeline(job: TrainingJob) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A job's page: each tab, its live parts, and when they stop."""
 
 import re
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -113,6 +114,23 @@ def test_metrics_are_curves_with_their_numbers_as_a_table(ours: Team, make_job: 
     assert 'aria-label="loss: 3 points, last 0.25, lowest 0.25, highest 0.5"' in page
     assert "<tr><td>0</td><td>0.5</td></tr><tr><td>1</td><td>NaN</td></tr>" in page
     assert "1 not a number" in page
+
+
+def test_curves_that_are_slow_to_read_are_not_read_at_every_question(
+    ours: Team, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, reads = make_job(status="running", metrics={"loss": 1.0}), []
+
+    def slow(job: TrainingJob, *, most: int) -> dict[str, list[tuple[int, float]]]:
+        reads.append(most)
+        time.sleep(0.11)
+        return {"loss": [(1, 1.0), (2, 0.5)]}
+
+    monkeypatch.setattr("jobs.metrics.series", slow)
+    client = ours.client("viewer")
+    for tab in ("/metrics", "/metrics", "", ""):
+        assert "loss" in client.get(f"/t/ours/jobs/{job.pk}{tab}").content.decode()
+    assert reads == [400, 80]
 
 
 def test_two_hundred_metrics_are_shown_in_two_steps(ours: Team, make_job: MakeJob) -> None:
