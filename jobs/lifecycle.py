@@ -257,7 +257,8 @@ def created(row: Row, job: JobView, now: datetime) -> Decision:
     fields = _changed(row, cluster_uid=job.uid, attempts=max(row.attempts, 1), error_message="")
     if row.status == PENDING and row.cancel_requested_at is None:
         fields |= _changed(row, reason="Submitted")
-    return Decision(fields=fields, lines=(Line("created", "CreatedInCluster", now, job.name),))
+    # Cut to the second as Kubernetes' times are, or what it says of the same second would stand before it.
+    return Decision(fields=fields, lines=(Line("created", "CreatedInCluster", now.replace(microsecond=0), job.name),))
 
 
 def refused_by_cluster(row: Row, code: int, message: str, now: datetime) -> Decision:

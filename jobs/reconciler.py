@@ -47,8 +47,8 @@ LEASE_MARGIN_SECONDS = 5
 MAX_BACKOFF_SECONDS = 60.0
 LAST_LOG_SECONDS = 5.0
 ROW_FIELDS = (
-    "id", "name", "tenant", "status", "reason", "cancel_requested_at", "cancelled_by", "cluster_uid", "error_message",
-    "exit_code", "attempts", "started_at", "completed_at", "observed_at", "next_check_at", "failures", "version",
+    "id", "name", "tenant", "created_at", "status", "reason", "cancel_requested_at", "cancelled_by", "cluster_uid",
+    "error_message", "exit_code", "attempts", "started_at", "completed_at", "observed_at", "next_check_at", "failures", "version",
     "kubernetes_job_name", "lease_until",
 )  # fmt: skip
 
@@ -195,6 +195,9 @@ class Reconciler:
                 self._again(str(job.pk), 1.0)
                 continue
             decision = lifecycle.decide(_row(job), self.view.seen(str(job.pk), job.namespace), now)
+            if decision.action is not None and job.failures and job.next_check_at and job.next_check_at > now:
+                # It failed a moment ago, and its wait is not over; the sweep brings it back.
+                continue
             self._remember(job, decision, now)
             if decision.action is not None:
                 to_act.append((job, decision))
@@ -277,9 +280,10 @@ class Reconciler:
             outcomes.append(_outcome(job, merged, now, contact=True))
             self._remember(job, result, now)
         self._write(outcomes, now, owner=self.id)
-        for job, _ in mine:
+        for (job, _), result in zip(mine, results, strict=True):
             # What the watches said while the row was leased was put off until now.
-            self.mark(str(job.pk))
+            if not isinstance(result, ClusterError):
+                self.mark(str(job.pk))
 
     def _failed(self, job: TrainingJob, decision: Decision, error: ClusterError, now: datetime) -> Outcome:
         failures = min(job.failures + 1, 1000)

@@ -108,7 +108,15 @@ def apply(outcomes: Sequence[Outcome], now: datetime, owner: UUID | None) -> set
 
 def _tell(outcomes: Iterable[Outcome]) -> None:
     lines = [
-        JobEvent(job_id=o.job.pk, key=line.key, reason=line.reason, at=line.at, message=line.message, level=line.level)
+        JobEvent(
+            job_id=o.job.pk,
+            key=line.key,
+            reason=line.reason,
+            # Kubernetes cuts times to the second, which would put its first lines before the submission.
+            at=max(line.at, o.job.created_at),
+            message=line.message,
+            level=line.level,
+        )
         for o in outcomes
         for line in o.lines
     ]
