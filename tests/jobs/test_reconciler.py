@@ -16,7 +16,7 @@ from tests.jobs.fake_cluster import NO_ANSWER, FakeCluster
 from tests.jobs.rounds import due_now, failing, fresh, look, rounds, submit, told
 from tests.personas import Team, team
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 # ---- the way of a job
