@@ -4,6 +4,7 @@ import http.cookiejar
 import re
 import urllib.parse
 import urllib.request
+from functools import partial
 
 from bench import load, report
 from bench.stack import Stack
@@ -30,22 +31,10 @@ def main(*, largest: int = SIZES[-1]) -> None:
             fill("test", have, size - have)
             have = size
             for name, (path, headers) in requests.items():
-                load.run(
-                    port,
-                    concurrency=1,
-                    count=20,
-                    request=lambda _, p=path: ("GET", p, None),
-                    headers=headers,
-                    expected=200,
-                )  # type: ignore[misc]
-                measured = load.run(
-                    port,
-                    concurrency=1,
-                    count=COUNT,
-                    request=lambda _, p=path: ("GET", p, None),
-                    headers=headers,
-                    expected=200,  # type: ignore[misc]
-                )
+                for count in (20, COUNT):
+                    measured = load.run(
+                        port, concurrency=1, count=count, request=partial(_get, path), headers=headers, expected=200
+                    )
                 assert not measured.wrong, f"{measured.wrong} of {COUNT} answers to {path} were not 200"
                 found[name, size] = measured.p50, queries(path, headers)
     rows = []
@@ -58,6 +47,10 @@ def main(*, largest: int = SIZES[-1]) -> None:
         ["request", *(f"{size:,} rows" for size in sizes), "ratio last/first"],
         rows,
     )
+
+
+def _get(path: str, number: int) -> tuple[str, str, None]:
+    return "GET", path, None
 
 
 def queries(path: str, headers: dict[str, str]) -> int:

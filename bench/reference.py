@@ -15,7 +15,7 @@ from kubernetes import client, config
 config.load_kube_config(os.environ["KUBECONFIG"])
 batch = client.BatchV1Api()
 jobs: dict[str, dict[str, Any]] = {}
-NAMESPACE = "default"
+NAMESPACE = "ml-bench-reference"
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -41,7 +41,8 @@ def manifest(name: str, spec: dict[str, Any]) -> client.V1Job:
     )
     template = client.V1PodTemplateSpec(
         metadata=client.V1ObjectMeta(labels={"job": name}),
-        spec=client.V1PodSpec(restart_policy="Never", containers=[container]),
+        # No node has it: the job is accepted and waits.
+        spec=client.V1PodSpec(restart_policy="Never", containers=[container], node_selector={"bench": "none"}),
     )
     return client.V1Job(
         api_version="batch/v1",

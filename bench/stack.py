@@ -11,9 +11,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from localcluster.testing import LocalCluster
 from platform_portal import embedded_postgres
+
+if TYPE_CHECKING:
+    from platform_portal.kube.cluster import Cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -28,6 +32,8 @@ class Stack:
         self._cluster = None if kubeconfig else LocalCluster(self.folder / "cluster", *cluster_flags)
         self.kubeconfig = kubeconfig or str(self.folder / "cluster" / "kubeconfig")
         self._processes: list[subprocess.Popen[bytes]] = []
+        # On a cluster that is not ours, what was made is taken away again.
+        self._namespaces = ["ml-test"]
         self.environment = {
             **os.environ,
             "PLATFORM_MODE": "laptop",
@@ -68,8 +74,22 @@ class Stack:
             end(process)
         if self._cluster is not None:
             self._cluster.stop()
+        else:
+            for name in self._namespaces:
+                self._kube().delete("Namespace", "", name)
         self._database.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def namespace(self, name: str) -> None:
+        """Makes a namespace in the cluster, for as long as the benchmark runs."""
+        self._namespaces.append(name)
+        self._kube().apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+
+    def _kube(self) -> "Cluster":
+        from platform_portal.kube.client import load
+        from platform_portal.kube.cluster import Cluster
+
+        return Cluster(load(self.kubeconfig))
 
     def manage(self, *arguments: str) -> list[str]:
         return [sys.executable, str(ROOT / "manage.py"), *arguments]

@@ -1,4 +1,8 @@
-"""Training jobs: what is wanted | what was observed, when, and by whose lease; and what hangs on them."""
+"""Training jobs: what is wanted | what was observed, when, and by whose lease; and what hangs on them.
+
+A foreign key has no index of its own where a constraint or an index begins with the same column: each index is paid for by
+every submission.
+"""
 
 import uuid
 from typing import TYPE_CHECKING
@@ -56,7 +60,7 @@ class TrainingJobQuerySet(models.QuerySet["TrainingJob"]):
 
 class TrainingJob(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="training_jobs")
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="training_jobs", db_index=False)
     name = models.CharField(max_length=50)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL)
     submitted_by = models.CharField(max_length=150)
@@ -125,7 +129,7 @@ class JobEvent(models.Model):
         PLATFORM = "platform"
         KUBERNETES = "kubernetes"
 
-    job = models.ForeignKey(TrainingJob, on_delete=models.CASCADE, related_name="events")
+    job = models.ForeignKey(TrainingJob, on_delete=models.CASCADE, related_name="events", db_index=False)
     key = models.CharField(max_length=100)
     at = models.DateTimeField(default=timezone.now)
     source = models.CharField(max_length=10, choices=Source, default=Source.PLATFORM)
@@ -165,7 +169,7 @@ class JobLog(models.Model):
 class JobLogChunk(models.Model):
     """Bytes of a log from ``offset`` on; the unique offset keeps two writers from appending twice."""
 
-    job = models.ForeignKey(TrainingJob, on_delete=models.CASCADE, related_name="log_chunks")
+    job = models.ForeignKey(TrainingJob, on_delete=models.CASCADE, related_name="log_chunks", db_index=False)
     offset = models.BigIntegerField()
     data = models.BinaryField()
 
@@ -179,7 +183,7 @@ class JobLogChunk(models.Model):
 class MetricPoint(models.Model):
     """One value of one metric at one step; reporting a step again replaces it."""
 
-    job = models.ForeignKey(TrainingJob, on_delete=models.CASCADE, related_name="metric_points")
+    job = models.ForeignKey(TrainingJob, on_delete=models.CASCADE, related_name="metric_points", db_index=False)
     name = models.CharField(max_length=100)
     step = models.BigIntegerField()
     value = models.FloatField()
@@ -195,7 +199,7 @@ class MetricPoint(models.Model):
 class SubmissionTally(models.Model):
     """How many jobs a tenant has submitted, in shards: two submissions at once must not wait for one row to be written."""
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE)
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, db_index=False)
     shard = models.PositiveSmallIntegerField()
     count = models.BigIntegerField(default=0)
 
@@ -209,7 +213,7 @@ class SubmissionTally(models.Model):
 class JobDuration(models.Model):
     """How long ended jobs took, as a Prometheus histogram: one row per tenant, status and upper bound (seconds)."""
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE)
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, db_index=False)
     status = models.CharField(max_length=10, choices=Status)
     counts = models.JSONField(default=list)
     total_seconds = models.FloatField(default=0)
