@@ -21,7 +21,7 @@ def token_digest(token: str) -> str:
 def context_for_token(token: str) -> TenantContext | None:
     """The context of a live token; ``None`` for one that is unknown, expired, revoked, or of an inactive tenant's."""
     found = _token_of(token_digest(token))
-    if found is None or found.revoked_at is not None:
+    if found is None or found.revoked_at is not None or not found.tenant.is_active:
         return None
     if found.expires_at is not None and found.expires_at <= timezone.now():
         return None
