@@ -22,8 +22,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 api: list[URLPattern | URLResolver] = [
-    path("health", health.health, name="health"),
-    path("ready", health.ready, name="ready"),
+    path("health", health.HealthView.as_view(), name="health"),
+    path("ready", health.ReadyView.as_view(), name="ready"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerSplitView.as_view(url_name="api:schema"), name="docs"),
     path("", include("jobs.api.urls")),
@@ -36,3 +36,5 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("t/<slug:tenant>/", include("jobs.urls")),
 ]
+handler404 = "platform_portal.fallbacks.handle_404"
+handler500 = "platform_portal.fallbacks.handle_500"

@@ -12,11 +12,8 @@ from django.db.backends.postgresql import base
 
 class DatabaseWrapper(base.DatabaseWrapper):
     def is_usable(self) -> bool:
-        if self.connection is None:
-            return False
-        socket = self.connection.pgconn.socket
-        if socket < 0 or self.connection.closed:
+        if self.connection is None or self.connection.closed:
             return False
         poller = select.poll()
-        poller.register(socket, select.POLLIN | select.POLLHUP | select.POLLERR)
+        poller.register(self.connection.pgconn.socket, select.POLLIN | select.POLLHUP | select.POLLERR)
         return not poller.poll(0)
