@@ -11,6 +11,7 @@ is taken for absent only when the server itself said so (``Seen.confirmed_absent
 """
 
 import enum
+import re
 import signal
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -191,7 +192,7 @@ def _why_waiting(job: JobView, pod: PodView | None, refused: EventView | None) -
         over_quota = "exceeded quota" in refused.message
         return ("QuotaExceeded" if over_quota else "PodRefused"), refused.message
     if pod.unschedulable:
-        return "Unschedulable", pod.unschedulable
+        return ("NoSuchMachine" if _fits_no_kind(pod.unschedulable) else "Unschedulable"), pod.unschedulable
     if pod.waiting in IMAGE_FAILURES:
         return "ImagePullFailed", pod.message
     if pod.waiting == "InvalidImageName":
@@ -203,6 +204,18 @@ def _why_waiting(job: JobView, pod: PodView | None, refused: EventView | None) -
     if pod.step and pod.step != "training":
         return "FetchingSource", ""
     return "Starting", ""
+
+
+def _fits_no_kind(message: str) -> bool:
+    """Whether every machine is of another kind than the job asks for, rather than full, by the scheduler's message.
+
+    It reads "0/3 nodes are available: 2 node(s) didn't match Pod's node affinity/selector, 1 Insufficient cpu. …".
+    """
+    counted = re.match(r"0/(\d+) nodes are available: (.*?)(?:\. |\.?$)", message)
+    if counted is None:
+        return False
+    others = re.findall(r"(\d+) node\(s\) didn't match Pod's node affinity", counted[2])
+    return sum(map(int, others)) == int(counted[1]) > 0
 
 
 def explain_failure(job: JobView, pod: PodView | None) -> tuple[str, str, int | None]:
@@ -218,7 +231,8 @@ def explain_failure(job: JobView, pod: PodView | None) -> tuple[str, str, int | 
         return by_pod[pod.reason], pod.message, pod.exit_code
     code = pod.exit_code
     if pod.terminated == "OOMKilled":
-        return "OutOfMemory", pod.message or "The program used more memory than its limit.", code
+        # The end of the log is what the program happened to print last; it says nothing about its memory.
+        return "OutOfMemory", "The program used more memory than its limit.", code
     if pod.step and pod.step != "training":
         return "SourceFetchFailed", pod.message, code
     if pod.terminated in ("ContainerCannotRun", "StartError") or code in (126, 127):

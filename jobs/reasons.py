@@ -19,6 +19,11 @@ REASONS: dict[str, Reason] = {
     "Submitted": Reason("The cluster has the job; no machine has been chosen yet."),
     "Suspended": Reason("The job is held in the cluster."),
     "Unschedulable": Reason("No machine has room for it at the moment; it starts as soon as one does."),
+    "NoSuchMachine": Reason(
+        "The cluster has no machine of the kind that the job asks for; it starts if one is added.",
+        False,
+        "Unless one is coming, choose another machine type.",
+    ),
     "QuotaExceeded": Reason("The team's quota is in use; it starts when other work of the team ends."),
     "ImagePullFailed": Reason(
         "The container image cannot be pulled.",

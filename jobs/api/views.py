@@ -248,4 +248,3 @@ def _whole(request: Request, name: str, least: int, most: int) -> int | None:
     if not given.isascii() or not given.isdigit() or len(given) > 19 or not least <= int(given) <= most:
         raise invalid({name: [f"must be a whole number from {least} to {most}"]})
     return int(given)
-

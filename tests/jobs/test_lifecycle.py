@@ -355,7 +355,7 @@ FAILURES: list[tuple[str, JobView, PodView | None, tuple[str, str, int | None]]]
         "evicted for its memory is out of memory",
         FAILED,
         ended_pod(137, reason="Evicted", terminated="OOMKilled", message="m"),
-        ("OutOfMemory", "m", 137),
+        ("OutOfMemory", "The program used more memory than its limit.", 137),
     ),
     ("node lost", FAILED, pod(phase="Failed", reason="NodeLost"), ("NodeLost", "", None)),
     ("node shut down", FAILED, pod(phase="Failed", reason="NodeShutdown"), ("NodeLost", "", None)),
@@ -375,7 +375,7 @@ FAILURES: list[tuple[str, JobView, PodView | None, tuple[str, str, int | None]]]
         "memory while the code was fetched",
         FAILED,
         ended_pod(137, terminated="OOMKilled", step="fetch-source", message="m"),
-        ("OutOfMemory", "m", 137),
+        ("OutOfMemory", "The program used more memory than its limit.", 137),
     ),
     (
         "the code could not be fetched",
@@ -486,3 +486,26 @@ def test_what_the_cluster_refuses_for_good_fails_and_the_rest_waits(
 
 def test_merging_nothing_gives_the_row_itself() -> None:
     assert merge(QUEUED, Decision()) is QUEUED
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (
+            "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. preemption: 0/1 nodes.",
+            "NoSuchMachine",
+        ),
+        ("0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector.", "NoSuchMachine"),
+        (
+            "0/3 nodes are available: 2 node(s) didn't match Pod's node affinity/selector, 1 Insufficient cpu. preemption: no.",
+            "Unschedulable",
+        ),
+        ("0/1 nodes are available: 1 Insufficient nvidia.com/gpu.", "Unschedulable"),
+        ("0/0 nodes are available: .", "Unschedulable"),
+        ("no nodes available to schedule pods", "Unschedulable"),
+        ("", "Submitted"),
+    ],
+)
+def test_a_machine_of_the_wrong_kind_is_told_from_a_full_one(message: str, reason: str) -> None:
+    decision = decide(Row(status="pending", reason="Queued"), Seen(job(), (pod(unschedulable=message),)), NOW)
+    assert decision.fields["reason"] == reason

@@ -133,7 +133,7 @@ def test_a_job_that_no_machine_can_hold_waits_and_says_why(platform: Platform) -
     job = platform.submit(
         compute={"type": "gpu", "gpu_count": 8, "gpu_type": "no-such-gpu", "cpu_cores": 1, "memory_gb": 1}
     )
-    waiting = platform.until(job, reason="Unschedulable")
+    waiting = platform.until(job, reason="NoSuchMachine")
     assert waiting["status"] == "pending" and "nodes are available" in waiting["error_message"]
     assert platform.team.api.delete(f"/v1/jobs/training/{job['id']}").status_code == 204
     assert platform.ended(job)["status"] == "cancelled"

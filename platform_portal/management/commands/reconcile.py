@@ -46,12 +46,14 @@ class Command(BaseCommand):
 
 def _wait_for_configuration(stopping: threading.Event) -> cluster.Cluster | None:
     """The cluster, once its configuration can be read: on a laptop's first start it is being written."""
+    wait = 1.0
     while not stopping.is_set():
         try:
             return cluster.default()
         except ClusterError as exc:
-            log.warning("%s; trying again", exc)
-            stopping.wait(1)
+            log.warning("%s; again in %.0f s", exc, wait)
+            stopping.wait(wait)
+            wait = min(wait * 2, 30.0)
     return None
 
 
