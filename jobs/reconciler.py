@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 BATCH = 200
 SWEEP_SECONDS = 2.0
 CONTACT_SECONDS = 10.0
+# A watch is opened anew at least every four minutes; one that has been silent longer shows nothing any more.
+SILENT_SECONDS = 330.0
 # Longer than a call to the cluster may take, so that a lease never ends under a call that is still under way.
 LEASE_MARGIN_SECONDS = 5
 MAX_BACKOFF_SECONDS = 60.0
@@ -174,7 +176,7 @@ class Reconciler:
 
     def _record_contact(self) -> None:
         """Writes when the whole cluster was last in view: the "seen … ago" of every live job."""
-        if not self.view.synced:
+        if not self.view.synced or time.monotonic() - self.view.last_contact > SILENT_SECONDS:
             return
         try:
             self.cluster.ping()

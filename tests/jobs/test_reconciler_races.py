@@ -9,7 +9,7 @@ from django.utils import timezone
 from jobs import logs, writeback
 from jobs.models import JobDuration, JobEvent, Status, TrainingJob
 from jobs.observed import EventView
-from jobs.reconciler import Reconciler
+from jobs.reconciler import SILENT_SECONDS, Reconciler
 from jobs.services import job_cancel
 from jobs.writeback import Outcome
 from platform_portal.kube.errors import Refused, Unavailable
@@ -281,6 +281,13 @@ def test_nothing_is_said_of_contact_before_everything_is_in_view(cluster: FakeCl
     blind.step()
     assert not ClusterContact.objects.exists()
     blind._pool.shutdown()
+
+
+def test_watches_that_have_gone_silent_are_no_contact(reconciler: Reconciler) -> None:
+    for informer in reconciler.view.informers:
+        informer.last_contact -= SILENT_SECONDS + 1
+    reconciler._record_contact()
+    assert not ClusterContact.objects.exists()
 
 
 def test_what_happened_while_nobody_watched_is_caught_up(
