@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
 from django.conf import settings
@@ -162,6 +163,8 @@ async def _start(supervisor: Supervisor) -> None:
     _welcome()
     if settings.CLUSTER_IS_LOCAL:
         await example_job.train_once(settings.PLATFORM_URL, settings.VAR_DIR / "example.json", say)
+    else:
+        say("the example is not trained on a cluster of yours: its image would need scikit-learn (examples/digits)")
 
 
 def _migrate() -> None:
@@ -207,8 +210,26 @@ def _cluster() -> Part:
     return Part("cluster", command, CLUSTER, stop_seconds=40, owns_group=False)
 
 
+def _address_for_pods() -> str:
+    """Where pods of a real cluster reach this machine, by ``PLATFORM_INTERNAL_URL``; empty unless it is an address of ours."""
+    parts = urlsplit(settings.PLATFORM_INTERNAL_URL)
+    host, port = parts.hostname or "", parts.port or 80
+    if host in ("", HOST, "localhost"):
+        return ""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            say(f"not listening on {host}:{port} for pods: {exc.strerror or exc}; something else must lead there")
+            return ""
+    return f"{host}:{port}"
+
+
 def _web() -> Part:
     command = [sys.executable, "-m", "gunicorn", "platform_portal.wsgi", "--bind", f"{HOST}:{settings.PORT}"]
+    if address := _address_for_pods():
+        command += ["--bind", address]
     command += ["--worker-class", "gthread", "--workers", "2", "--threads", "8", "--graceful-timeout", "3"]
     command += ["--no-control-socket", "--log-level", "warning"]
     return Part("web", command, APPLICATION, stop_seconds=5)

@@ -5,6 +5,7 @@ defaults for secrets; a production start without them is stopped by ``platform_p
 """
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
@@ -26,6 +27,8 @@ PORT = env.number("PORT", 8000)
 # What people and scripts type, and what a training pod reaches (the same unless the cluster has another way in).
 PLATFORM_URL = env.text("PLATFORM_URL", f"http://127.0.0.1:{PORT}" if LAPTOP else "").rstrip("/")
 PLATFORM_INTERNAL_URL = env.text("PLATFORM_INTERNAL_URL", PLATFORM_URL).rstrip("/")
+if LAPTOP and (pods_see := urlsplit(PLATFORM_INTERNAL_URL).hostname):
+    ALLOWED_HOSTS.append(pods_see)
 CSRF_TRUSTED_ORIGINS = [PLATFORM_URL] if PLATFORM_URL else []
 
 INSTALLED_APPS = [
