@@ -122,7 +122,7 @@ class Reconciler:
             self._sweep_at = now + SWEEP_SECONDS
             self._sweep()
         if now >= self._contact_at:
-            self._contact_at = now + CONTACT_SECONDS
+            self._contact_at = now + (CONTACT_SECONDS if self.view.synced else 1.0)
             self._record_contact()
         told = self.events.flush()
         batch = self._take_batch(now)
