@@ -134,4 +134,3 @@ def _source_of(ctx: TenantContext, source_id: str | None) -> SourceArchive | Non
     if source is None:
         raise invalid({"source": ["is not the id of an upload of this team; upload it with POST /v1/sources"]})
     return source
-

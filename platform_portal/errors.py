@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, TooManyFilesSent
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.db import IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, UnreadablePostError
 from rest_framework import exceptions, status
@@ -78,7 +78,7 @@ def as_domain_error(exc: Exception) -> DomainError | None:
         return not_found("page or object")
     if isinstance(exc, PermissionDenied):
         return forbidden("You may not do this.")
-    if isinstance(exc, RequestDataTooBig | TooManyFilesSent):
+    if isinstance(exc, RequestDataTooBig | TooManyFieldsSent | TooManyFilesSent):
         return too_large("The request is larger than the platform accepts.")
     if isinstance(exc, UnreadablePostError):
         return DomainError("incomplete_request", "The request broke off before all of it had arrived; send it again.")

@@ -1,4 +1,4 @@
-"""What an address that is none, and a fault of ours, answer: JSON below ``/v1/``, a page everywhere else."""
+"""What a request or an address that is none, and a fault of ours, answer: JSON below ``/v1/``, a page elsewhere."""
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
@@ -6,6 +6,13 @@ from django.views import defaults
 from platform_portal.errors import DomainError, not_found
 
 API = "/v1/"
+
+
+def handle_400(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if not request.path.startswith(API):
+        return defaults.bad_request(request, exception)
+    error = DomainError("bad_request", "The platform does not understand this request, its host name perhaps.")
+    return JsonResponse(error.as_json(), status=400)
 
 
 def handle_404(request: HttpRequest, exception: Exception) -> HttpResponse:

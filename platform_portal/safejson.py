@@ -25,8 +25,11 @@ def loads(data: bytes) -> Any:
         raise BadJSON("The JSON is nested too deeply.") from exc
     except BadJSON:
         raise
-    except ValueError as exc:
+    except json.JSONDecodeError as exc:
         raise BadJSON(f"The body is not valid JSON: {exc}") from exc
+    except ValueError as exc:
+        # Python reads no whole number of thousands of digits; its advice is none for who sent it.
+        raise BadJSON("The body holds a whole number with too many digits.") from exc
     return value
 
 

@@ -4,11 +4,12 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.decorators.http import require_safe
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularAPIView
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from jobs.prometheus import JobsCollector
 from platform_portal import health
+from platform_portal.api_docs import DocsView
 from tenants import views as tenant_views
 
 registry = CollectorRegistry()
@@ -25,7 +26,7 @@ api: list[URLPattern | URLResolver] = [
     path("health", health.HealthView.as_view(), name="health"),
     path("ready", health.ReadyView.as_view(), name="ready"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
-    path("docs", SpectacularSwaggerSplitView.as_view(url_name="api:schema"), name="docs"),
+    path("docs", DocsView.as_view(url_name="api:schema"), name="docs"),
     path("", include("jobs.api.urls")),
 ]
 urlpatterns = [
@@ -36,5 +37,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("t/<slug:tenant>/", include("jobs.urls")),
 ]
+handler400 = "platform_portal.fallbacks.handle_400"
 handler404 = "platform_portal.fallbacks.handle_404"
 handler500 = "platform_portal.fallbacks.handle_500"

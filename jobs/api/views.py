@@ -114,6 +114,12 @@ class TrainingJobView(TenantView):
 class TrainingJobLogsView(TenantView):
     renderer_classes = (PlainText, api.JSONRenderer)
 
+    def handle_exception(self, exc: Exception) -> Response:
+        """An error is JSON and says so, also to who asked for text."""
+        response = super().handle_exception(exc)
+        response.content_type = api.JSONRenderer.media_type
+        return response
+
     @extend_schema(
         operation_id="training_jobs_logs",
         parameters=[

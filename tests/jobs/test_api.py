@@ -107,6 +107,13 @@ def test_another_tenants_job_is_403_and_an_unknown_one_404(ours: Team, theirs: T
     assert TrainingJob.objects.get(pk=job_id).cancel_requested_at is None
 
 
+def test_an_error_of_the_log_is_json_and_says_so(ours: Team) -> None:
+    job_id = submit(ours).json()["id"]
+    assert ours.api.get(f"{URL}/{job_id}/logs")["Content-Type"].startswith("text/plain")
+    for answer in (ours.api.get(f"{URL}/{uuid.uuid4()}/logs"), ours.api.get(f"{URL}/{job_id}/logs?tail=x")):
+        assert answer["Content-Type"] == "application/json" and answer.json()["code"]
+
+
 def test_cancelling_twice_is_204_and_an_untouched_job_ends_cancelled(ours: Team) -> None:
     job_id = submit(ours).json()["id"]
     assert ours.api.delete(f"{URL}/{job_id}").status_code == 204

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 import pytest
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, TooManyFilesSent
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpResponse, UnreadablePostError
 from django.test import RequestFactory
@@ -24,6 +24,7 @@ CASES = [
     (PermissionDenied("secret"), 403, "permission_denied"),
     (RequestDataTooBig("x"), 413, "too_large"),
     (TooManyFilesSent("x"), 413, "too_large"),
+    (TooManyFieldsSent("x"), 413, "too_large"),
     (UnreadablePostError("x"), 400, "incomplete_request"),
     (OperationalError("password=secret"), 503, "database_unavailable"),
     (InterfaceError("secret"), 503, "database_unavailable"),
