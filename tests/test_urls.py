@@ -1,0 +1,259 @@
+"""Every address of the portal × who asks × how: one table. An address that is not in it fails the test.
+
+Pages are for people with a session, the API for tokens; neither opens the other's doors. Nothing here answers 5xx but
+``/v1/ready``, which says so of a cluster that these tests do not have.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.urls import URLResolver, get_resolver
+from pytest_django import Settings
+
+if TYPE_CHECKING:
+    from jobs.models import TrainingJob
+    from tests.personas import Team
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+ROLES = (
+    "anonymous",
+    "viewer",
+    "member",
+    "lead",
+    "outsider",
+    "admin",
+    "token",
+    "other-token",
+    "job-token",
+    "other-job-token",
+)
+SIGN_IN = "sign in"
+
+# (who else, anonymous, viewer, member, lead, outsider, admin): a token is nobody to a page.
+Row = dict[str, Any]
+
+
+def page(anonymous: Any, viewer: Any, member: Any, lead: Any, outsider: Any, admin: Any) -> Row:
+    row = {
+        "anonymous": anonymous,
+        "viewer": viewer,
+        "member": member,
+        "lead": lead,
+        "outsider": outsider,
+        "admin": admin,
+    }
+    return row | dict.fromkeys(("token", "other-token", "job-token", "other-job-token"), anonymous)
+
+
+def api(token: Any, other_token: Any, job_token: Any = 401, other_job_token: Any = 401) -> Row:
+    row = dict.fromkeys(ROLES, 401)
+    return row | {
+        "token": token,
+        "other-token": other_token,
+        "job-token": job_token,
+        "other-job-token": other_job_token,
+    }
+
+
+def all_of(answer: Any) -> Row:
+    return dict.fromkeys(ROLES, answer)
+
+
+READ = {"GET": page(SIGN_IN, 200, 200, 200, 404, 200)}
+UNKNOWN = {method: all_of(405) for method in METHODS}
+TEAM = api(405, 405)
+JOB = api(401, 401, 405, 403)
+API_UNKNOWN = dict.fromkeys(METHODS, TEAM)
+JOB_API_UNKNOWN = dict.fromkeys(METHODS, JOB)
+# The answers of django-allauth's own pages to people who have signed in, and to others.
+PUBLIC = {"GET": all_of(200)}
+
+
+def account(anonymous: Any, person: Any) -> Row:
+    return page(anonymous, *[person] * 5)
+
+
+TABLE: dict[str, dict[str, Row]] = {
+    "home": dict.fromkeys(METHODS, page(SIGN_IN, "/t/ours/", "/t/ours/", "/t/ours/", "/t/theirs/", "/t/ours/")),
+    "metrics": UNKNOWN | PUBLIC,
+    # ---- pages of a team
+    "jobs:dashboard": UNKNOWN | READ,
+    "jobs:list": UNKNOWN | READ,
+    "jobs:detail": UNKNOWN | READ,
+    "jobs:log": UNKNOWN | READ,
+    "jobs:log_part": UNKNOWN | {"GET": page(SIGN_IN, 204, 204, 204, 404, 204)},
+    "jobs:log_download": UNKNOWN | READ,
+    "jobs:metrics": UNKNOWN | READ,
+    "jobs:timeline": UNKNOWN | READ,
+    "jobs:files": UNKNOWN | READ,
+    "jobs:file": UNKNOWN | {"GET": page(SIGN_IN, 404, 404, 404, 404, 404)},
+    "jobs:spec": UNKNOWN | READ,
+    "jobs:submit": UNKNOWN
+    | {"GET": page(SIGN_IN, 403, 200, 200, 404, 200), "POST": page(SIGN_IN, 403, 400, 400, 404, 400)},
+    "jobs:preview": UNKNOWN | {"POST": page(SIGN_IN, 200, 200, 200, 404, 200)},
+    "jobs:rerun_form": UNKNOWN | {"GET": page(SIGN_IN, 403, 200, 200, 404, 200)},
+    "jobs:rerun": UNKNOWN | {"POST": page(SIGN_IN, 403, "/t/ours/jobs/", "/t/ours/jobs/", 404, "/t/ours/jobs/")},
+    # Whatever does not confirm gets the question.
+    "jobs:cancel": dict.fromkeys(METHODS, page(SIGN_IN, 403, 200, 200, 404, 200)),
+    "jobs:cancel_many": UNKNOWN
+    | {"POST": page(SIGN_IN, "/t/ours/jobs", "/t/ours/jobs", "/t/ours/jobs", 404, "/t/ours/jobs")},
+    # ---- the API
+    "api:health": UNKNOWN | PUBLIC,
+    "api:ready": UNKNOWN | {"GET": all_of(503)},
+    "api:schema": UNKNOWN | PUBLIC,
+    "api:docs": UNKNOWN | PUBLIC,
+    "api:training-jobs": API_UNKNOWN | {"GET": api(200, 200), "POST": api(400, 400)},
+    "api:training-job": API_UNKNOWN | {"GET": api(200, 403), "DELETE": api(204, 403)},
+    "api:training-job-logs": API_UNKNOWN | {"GET": api(200, 403)},
+    "api:training-job-events": API_UNKNOWN | {"GET": api(200, 403)},
+    "api:training-job-files": API_UNKNOWN | {"GET": api(200, 403)},
+    "api:training-job-file": API_UNKNOWN | {"GET": api(404, 403)},
+    "api:training-job-metrics": JOB_API_UNKNOWN | {"POST": api(401, 401, 400, 403)},
+    "api:training-job-source": JOB_API_UNKNOWN | {"GET": api(401, 401, 404, 403)},
+    "api:sources": API_UNKNOWN | {"POST": api(400, 400)},
+    # ---- accounts
+    "account_login": {method: account(200, "/") for method in ("GET", "POST")},
+    "account_logout": {
+        "GET": account("/accounts/login/", 200),
+        "POST": account("/accounts/login/", "/accounts/login/"),
+    },
+    "account_signup": {method: account(200, "/") for method in ("GET", "POST")},
+    "account_inactive": UNKNOWN | PUBLIC,
+    "account_reauthenticate": {method: account(SIGN_IN, 200) for method in ("GET", "POST")},
+    "account_email": {"GET": account(SIGN_IN, 200), "POST": account(SIGN_IN, "/accounts/email/")},
+    "account_email_verification_sent": UNKNOWN | PUBLIC,
+    "account_change_password": {method: account(SIGN_IN, 200) for method in ("GET", "POST")},
+    "account_set_password": {method: account(SIGN_IN, "/accounts/password/change/") for method in ("GET", "POST")},
+    "account_reset_password": {method: all_of(200) for method in ("GET", "POST")},
+    "account_reset_password_done": UNKNOWN | PUBLIC,
+    "account_reset_password_from_key": {method: all_of(200) for method in ("GET", "POST")},
+    "account_reset_password_from_key_done": UNKNOWN | PUBLIC,
+    "account_confirm_login_code": {method: account("/accounts/login/", "/") for method in ("GET", "POST")},
+    "account_confirm_email": PUBLIC | {"POST": all_of(404)},
+}
+
+
+def addresses() -> dict[str, str]:
+    """Name with its namespace to pattern, of every address outside Django's admin; a name that is used twice is a mistake."""
+    found: dict[str, str] = {}
+
+    def walk(patterns: Any, prefix: str, space: str) -> None:
+        for entry in patterns:
+            route = prefix + str(entry.pattern)
+            if isinstance(entry, URLResolver):
+                walk(entry.url_patterns, route, f"{space}{entry.namespace}:" if entry.namespace else space)
+            elif not space.startswith("admin:"):
+                name = f"{space}{entry.name or route}"
+                assert name not in found, name
+                found[name] = route
+
+    walk(get_resolver().url_patterns, "", "")
+    return found
+
+
+def url_of(route: str, job: "TrainingJob") -> str:
+    values = {"tenant": "ours", "job_id": str(job.pk), "path": "model.bin", "key": "abc", "uidb36": "1"}
+    # The two regular expressions of django-allauth, then Django's own converters.
+    route = re.sub(r"\(\?P<(\w+)>[^)]*\)", lambda found: values[found[1]], route).replace("^", "").replace("$", "")
+    return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: values[found[1]], route)
+
+
+@pytest.fixture
+def teams(db: None, settings: Settings) -> "dict[str, Team]":
+    from tests.personas import team
+
+    settings.ACCOUNT_RATE_LIMITS = False
+    return {"ours": team("ours"), "theirs": team("theirs")}
+
+
+@pytest.fixture
+def admin(db: None) -> Any:
+    from django.contrib.auth import get_user_model
+
+    return get_user_model().objects.create_superuser("root", password="x")
+
+
+def test_every_address_is_in_the_table() -> None:
+    missing, gone = addresses().keys() - TABLE.keys(), TABLE.keys() - addresses().keys()
+    assert not missing, f"say in the table who may do what at {sorted(missing)}"
+    assert not gone, f"there is no {sorted(gone)} any more"
+
+
+def clients(
+    teams: "dict[str, Team]", admin: Any, job: "TrainingJob", other: "TrainingJob"
+) -> Iterator[tuple[str, Client]]:
+    """(role, client); the job is a member's of our team."""
+    from jobs import tokens
+
+    people = dict(teams["ours"].people) | {"outsider": teams["theirs"].people["lead"], "admin": admin}
+    secrets = {"token": teams["ours"].token, "other-token": teams["theirs"].token}
+    secrets |= {"job-token": tokens.make(job.pk), "other-job-token": tokens.make(other.pk)}
+    for role in ROLES:
+        headers = {"authorization": f"Bearer {secrets[role]}"} if role in secrets else None
+        client = Client(headers=headers, raise_request_exception=False)
+        if role in people:
+            client.force_login(people[role])
+        yield role, client
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_who_may_do_what_at(name: str, teams: "dict[str, Team]", admin: Any) -> None:
+    from jobs.services import job_submit
+
+    route = addresses()[name]
+    kind = "application/json" if route.startswith("v1/") else "application/x-www-form-urlencoded"
+    wrong: list[str] = []
+    for method, row in TABLE[name].items():
+        job, other = (
+            job_submit(ctx=teams["ours"].context("member"), payload={"name": f"job-{uuid4().hex}"}) for _ in range(2)
+        )
+        for role, client in clients(teams, admin, job, other):
+            answer = client.generic(method, url_of(route, job), b"", content_type=kind)
+            if not _is(answer, row[role]):
+                got = f"{answer.status_code} {answer.headers.get('Location', '')}"
+                wrong.append(f"{method} by {role}: expected {row[role]}, got {got}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _is(answer: Any, expected: Any) -> bool:
+    if isinstance(expected, int):
+        return bool(answer.status_code == expected)
+    where = "/accounts/login/?next=" if expected == SIGN_IN else expected
+    return bool(answer.status_code == 302 and answer["Location"].startswith(where))
+
+
+@pytest.mark.parametrize("role", ["anonymous", "viewer", "lead", "token"])
+def test_the_admin_is_for_administrators(role: str, teams: "dict[str, Team]", admin: Any) -> None:
+    from jobs.services import job_submit
+
+    job, other = (job_submit(ctx=teams["ours"].ctx, payload={"name": name}) for name in "ab")
+    by_role = dict(clients(teams, admin, job, other))
+    for path in (
+        "",
+        "tenants/tenant/",
+        "tenants/apitoken/",
+        "jobs/trainingjob/",
+        f"jobs/trainingjob/{job.pk}/change/",
+        "auth/user/",
+    ):
+        refused = by_role[role].get(f"/admin/{path}")
+        assert refused.status_code == 302 and refused["Location"].startswith("/admin/login/"), path
+        assert by_role["admin"].get(f"/admin/{path}").status_code == 200, path
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["nothing", "t/ours/nothing", "v1/nothing", "v1/jobs/training/not-an-id", "t/ours", "%ff", "\x00"],
+)
+def test_what_is_not_there_is_a_404_for_everybody(path: str, teams: "dict[str, Team]") -> None:
+    for client in (
+        Client(),
+        teams["ours"].client("lead"),
+        Client(headers={"authorization": f"Bearer {teams['ours'].token}"}),
+    ):
+        answer = client.get(f"/{path}")
+        assert answer.status_code in ((404, 301) if path == "t/ours" else (404,)), path
