@@ -52,12 +52,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the cluster showed. ``refused`` is the last event of a Job that could not make its pod."""
+    """What the cluster showed. ``refused`` is the last event of a Job that could not make its pod.
+
+    ``confirmed_absent`` and ``pods_confirmed``: the server itself said so just now, of the Job and of its pods.
+    """
 
     job: JobView | None = None
     pods: tuple[PodView, ...] = ()
     refused: EventView | None = None
     confirmed_absent: bool = False
+    pods_confirmed: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def decide(row: Row, seen: Seen, now: datetime) -> Decision:
     if seen.job.deleting and not seen.job.complete:
         return _deleted_by_others(row, seen, now)
     if seen.job.finished:
-        return _finished(row, seen.job, seen.pods, now)
+        return _finished(row, seen.job, seen, now)
     return _active(row, seen, now)
 
 
@@ -140,11 +144,14 @@ def _gone(row: Row, now: datetime) -> Decision:
     return Decision(fields=fields, lines=(Line("ended", "DeletedInCluster", now, level="error"),))
 
 
-def _finished(row: Row, job: JobView, pods: tuple[PodView, ...], now: datetime) -> Decision:
+def _finished(row: Row, job: JobView, seen: Seen, now: datetime) -> Decision:
     end = job.finished_at or now
-    last = max(pods, key=lambda pod: (pod.created_at, pod.name), default=None)
-    if (last is None or not last.ended) and now - end < SETTLE:
-        return Decision(check_again_at=end + SETTLE)
+    last = max(seen.pods, key=lambda pod: (pod.created_at, pod.name), default=None)
+    if (last is None or not last.ended) and not seen.pods_confirmed:
+        # The pod tells when it ran and why it failed; a watch that is late must not cost that.
+        if end <= now < end + SETTLE:
+            return Decision(check_again_at=end + SETTLE)
+        return Decision(Action.CHECK)
     started = row.started_at or (last.started_at if last else None)
     finished = (last.finished_at if last else None) or end
     common = {"started_at": started, "completed_at": finished, "cluster_uid": job.uid, "attempts": max(row.attempts, 1)}

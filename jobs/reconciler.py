@@ -26,7 +26,7 @@ from jobs import lifecycle, logs, manifests, writeback
 from jobs.events import EventWriter
 from jobs.lifecycle import Action, Decision, Row
 from jobs.models import LIVE, TrainingJob
-from jobs.observed import JobView, job_view
+from jobs.observed import JobView, job_view, pod_view
 from jobs.selectors import job_wish
 from jobs.view import ClusterView
 from jobs.writeback import Outcome
@@ -254,6 +254,10 @@ class Reconciler:
         mine = job_view({"kind": "Job", **found}) if found else None
         ours: JobView | None = mine if mine is not None and mine.job_id == str(job.pk) else None
         seen = self.view.seen(str(job.pk), job.namespace, ours, confirmed_absent=ours is None)
+        if ours is not None and ours.finished:
+            pods = self.cluster.list("Pod", job.namespace, job.pod_selector)
+            views = tuple(view for pod in pods if (view := pod_view({"kind": "Pod", **pod})) is not None)
+            seen = replace(seen, pods=views, pods_confirmed=True)
         answer = lifecycle.decide(row, seen, now)
         if answer.action is Action.DELETE and ours is not None:
             self.cluster.delete("Job", job.namespace, name, uid=ours.uid)

@@ -1,5 +1,6 @@
 """A cluster in memory, as far as the reconciler sees one: objects that stand there, answers that fail as told, logs to read."""
 
+import builtins
 import copy
 import io
 from collections.abc import Callable, Iterator
@@ -69,7 +70,7 @@ class FakeCluster:
         self._called("list", kind, "")
         yield "1", self.list(kind, namespace, selector)
 
-    def list(self, kind: str, namespace: str | None = None, selector: str = "") -> "list[Object]":
+    def list(self, kind: str, namespace: str | None = None, selector: str = "") -> "builtins.list[Object]":
         wanted = dict(part.split("=") for part in selector.split(",") if part)
         return [
             copy.deepcopy(obj)
@@ -131,7 +132,7 @@ class FakeCluster:
         condition = {"type": "Failed" if code else "Complete", "status": "True", "lastTransitionTime": at}
         job["status"] = {"conditions": [condition]} | ({} if code else {"completionTime": at})
 
-    def verbs(self, kind: str = "Job") -> "list[str]":
+    def verbs(self, kind: str = "Job") -> "builtins.list[str]":
         return [verb for verb, of_kind, _ in self.calls if of_kind == kind and verb != "list"]
 
     def _called(self, verb: str, kind: str, name: str) -> None:

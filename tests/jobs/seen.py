@@ -26,7 +26,13 @@ def job(**changes: Any) -> JobView:
 
 
 def pod(**changes: Any) -> PodView:
-    base = {"uid": "pod-1", "name": "a-3f2c8a8e-x", "namespace": "ml-ours", "job_id": ID, "created_at": LONG_AGO}
+    base: dict[str, Any] = {
+        "uid": "pod-1",
+        "name": "a-3f2c8a8e-x",
+        "namespace": "ml-ours",
+        "job_id": ID,
+        "created_at": LONG_AGO,
+    }
     return PodView(**(base | {"phase": "Pending", "step": "training"} | changes))
 
 

@@ -20,6 +20,11 @@ def submit(team: Team, **fields: Any) -> Any:
     return team.api.post(URL, {"name": "my-model"} | fields, format="json")
 
 
+def body_of(answer: Any) -> bytes:
+    """The bytes of a streamed answer."""
+    return b"".join(answer.streaming_content)
+
+
 def test_a_submitted_job_has_the_contracts_fields_and_defaults(ours: Team) -> None:
     answer = submit(ours)
     assert answer.status_code == 201, answer.content
@@ -175,7 +180,7 @@ def test_the_list_is_narrowed_by_status(ours: Team) -> None:
 
 
 def test_a_repeated_key_gives_the_first_answer_and_makes_nothing_new(ours: Team, theirs: Team) -> None:
-    key = {"HTTP_IDEMPOTENCY_KEY": "abc"}
+    key: dict[str, Any] = {"HTTP_IDEMPOTENCY_KEY": "abc"}
     first = ours.api.post(URL, {"name": "once"}, format="json", **key)
     again = ours.api.post(URL, {"name": "once"}, format="json", **key)
     assert (first.status_code, again.status_code) == (201, 201)
@@ -187,7 +192,7 @@ def test_a_repeated_key_gives_the_first_answer_and_makes_nothing_new(ours: Team,
 
 
 def test_a_refused_request_does_not_use_up_its_key(ours: Team) -> None:
-    key = {"HTTP_IDEMPOTENCY_KEY": "abc"}
+    key: dict[str, Any] = {"HTTP_IDEMPOTENCY_KEY": "abc"}
     assert ours.api.post(URL, {"name": "Not OK"}, format="json", **key).status_code == 400
     assert IdempotencyRecord.objects.count() == 0
     assert ours.api.post(URL, {"name": "ok"}, format="json", **key).status_code == 201
@@ -225,7 +230,7 @@ def test_the_source_is_handed_to_its_own_job_only(ours: Team) -> None:
     other = submit(ours, name="other").json()
     token = tokens.make(uuid.UUID(job["id"]))
     mine = api_client(token).get(f"{URL}/{job['id']}/source")
-    assert mine.status_code == 200 and b"".join(mine.streaming_content) == b"x = 1\n"
+    assert mine.status_code == 200 and body_of(mine) == b"x = 1\n"
     assert api_client(token).get(f"{URL}/{other['id']}/source").status_code == 403
     assert ours.api.get(f"{URL}/{job['id']}/source").status_code == 401
     assert api_client(token).get(f"{URL}/{job['id']}").status_code == 401
@@ -285,7 +290,7 @@ def test_what_a_job_wrote_is_listed_and_downloaded_and_nothing_else(ours: Team, 
     listed = ours.api.get(f"{URL}/{job_id}/files").json()
     assert [file["path"] for file in listed["files"]] == ["model.bin", "sub/a.txt"]
     got = ours.api.get(f"{URL}/{job_id}/files/model.bin")
-    assert b"".join(got.streaming_content) == b"weights"
+    assert body_of(got) == b"weights"
     assert "attachment" in got["Content-Disposition"]
     for path in ("../secret", "link", "%2e%2e/secret", "sub/../../secret", "nothing", "sub"):
         assert ours.api.get(f"{URL}/{job_id}/files/{path}").status_code == 404, path

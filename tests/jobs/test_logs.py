@@ -16,7 +16,10 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from jobs import logs
 from jobs.models import JobEvent, JobLog, JobLogChunk, TrainingJob
+from platform_portal import wakeup
+from platform_portal.kube import logs as pod_logs
 from platform_portal.kube.errors import Unavailable
+from platform_portal.kube.logs import Position
 from tests.jobs.fake_cluster import FakeCluster
 from tests.jobs.rounds import failing, submit
 from tests.personas import Team
@@ -310,7 +313,7 @@ def test_two_collectors_at_once_append_each_byte_once(job: TrainingJob, cluster:
     first, second = (logs._Appender(JobLog.objects.get()) for _ in range(2))
     for appender in (first, second):
         appender.enter("pod-1/training")
-        appender.add(b"line\n", logs.pod_logs.Position("2026-05-04T12:00:00.5Z", 0, 5))
+        appender.add(b"line\n", Position("2026-05-04T12:00:00.5Z", 0, 5))
     first.flush()
     with pytest.raises(logs.LostRace):
         second.flush()
@@ -336,7 +339,7 @@ def test_a_kill_between_two_pieces_leaves_whole_pieces_and_the_rest_follows(
     job: TrainingJob, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "PIECE", 100)
-    monkeypatch.setattr(logs.pod_logs, "CHUNK", 100)
+    monkeypatch.setattr(pod_logs, "CHUNK", 100)
     text = b"".join(b"%06d %s\n" % (number, b"x" * random.Random(number).randint(0, 300)) for number in range(200))
     prints(cluster, text)
     killed = _kill_after(3, logs._Appender.flush)
@@ -407,7 +410,7 @@ def test_a_watched_log_is_collected_every_second_and_says_so_once(
     job: TrainingJob, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hints: list[str] = []
-    monkeypatch.setattr(logs.wakeup, "task", lambda name, *args: hints.append(name))
+    monkeypatch.setattr(wakeup, "task", lambda name, *args: hints.append(name))
     for _ in range(3):
         logs.watch(job)
     assert hints == ["jobs.collect_log"]

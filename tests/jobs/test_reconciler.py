@@ -103,16 +103,17 @@ def test_a_create_whose_answer_was_lost_finds_its_own_job(
 
 
 def test_a_reconciler_that_died_after_the_create_runs_nothing_twice(
-    ours: Team, cluster: FakeCluster, reconciler: Reconciler
+    ours: Team, cluster: FakeCluster, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = submit(ours)
 
     def die(*args: Any) -> None:
         raise KeyboardInterrupt
 
-    reconciler._finish = die  # type: ignore[method-assign]
+    monkeypatch.setattr(reconciler, "_finish", die)
     with pytest.raises(KeyboardInterrupt):
         reconciler.step()
+    monkeypatch.undo()
     leased = fresh(job)
     assert leased.cluster_uid == "" and leased.lease_until is not None and leased.kubernetes_job_name
     successor = Reconciler(cluster)  # type: ignore[arg-type]
@@ -186,7 +187,9 @@ def test_no_answer_changes_neither_state_nor_the_time_it_was_seen(
         reconciler.step()
     row = fresh(job)
     assert (row.status, row.reason, row.error_message, row.observed_at) == ("pending", "Queued", "", None)
-    assert row.failures == 1 and row.next_check_at > timezone.now() and cluster.verbs() == ["create"]
+    assert (
+        row.failures == 1 and row.next_check_at and row.next_check_at > timezone.now() and cluster.verbs() == ["create"]
+    )
     cluster.trouble = lambda *call: None
     reconciler._blocked_until = 0
     due_now(job)
@@ -198,7 +201,8 @@ def test_the_wait_is_as_long_as_the_server_asks(ours: Team, cluster: FakeCluster
     job = submit(ours)
     cluster.trouble = failing(Unavailable(429, "TooManyRequests", "", {"details": {"retryAfterSeconds": 40}}), "create")
     reconciler.step()
-    assert fresh(job).next_check_at > timezone.now() + timedelta(seconds=39)
+    due = fresh(job).next_check_at
+    assert due is not None and due > timezone.now() + timedelta(seconds=39)
 
 
 def test_a_cluster_that_is_away_is_left_alone_for_a_while(

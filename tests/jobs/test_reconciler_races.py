@@ -144,6 +144,26 @@ def test_a_log_that_cannot_be_read_is_no_reason_not_to_delete(
 # ---- what the cluster does by itself
 
 
+@pytest.mark.parametrize("in_view", ["nothing", "running"])
+def test_an_end_whose_pod_is_not_in_view_is_explained_by_the_server(
+    ours: Team, cluster: FakeCluster, reconciler: Reconciler, in_view: str
+) -> None:
+    """The watch of pods is late by more than the end waits for it, as after an outage."""
+    job = submit(ours)
+    rounds(reconciler)
+    standing, pods = cluster.job(), reconciler.view.informers[1]
+    pod = cluster.add_pod(standing)
+    if in_view == "running":
+        cluster.run(pod)
+        rounds(reconciler)
+    pods._relist = lambda: "1"  # type: ignore[method-assign]
+    cluster.end(standing, pod, 137, ago=10, reason="OOMKilled")
+    rounds(reconciler)
+    row = fresh(job)
+    assert (row.status, row.reason, row.exit_code) == ("failed", "OutOfMemory", 137) and row.started_at
+    assert "Running" in told(job)
+
+
 def test_a_job_deleted_by_hand_fails_once_it_is_gone(ours: Team, cluster: FakeCluster, reconciler: Reconciler) -> None:
     job = submit(ours)
     rounds(reconciler)

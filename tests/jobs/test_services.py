@@ -15,6 +15,7 @@ from jobs.models import JobEvent, TrainingJob
 from jobs.selectors import JobFilter, jobs_newest
 from jobs.services import artifact_root, job_cancel, job_submit, jobs_cancel
 from platform_portal.errors import DomainError
+from platform_portal.kube import cluster as kube_cluster
 from tenants.models import ClusterContact, Tenant
 from tests.jobs.fake_cluster import FakeCluster
 from tests.jobs.rounds import fresh, submit
@@ -371,7 +372,7 @@ def test_a_job_that_wrote_nothing_has_no_files(ours: Team) -> None:
 def test_the_worker_s_tasks_do_what_they_are_called(
     ours: Team, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks.cluster, "default", lambda: cluster)
+    monkeypatch.setattr(kube_cluster, "default", lambda: cluster)
     collected: list[Any] = []
     monkeypatch.setattr(logs, "collect", lambda job_id, target: collected.append(job_id))
     job = submit(ours)

@@ -86,6 +86,9 @@ def test_a_good_commit(commit: str) -> None:
 
 
 OBJECT = "must be an object"
+BAD_KINDS: tuple[Any, ...] = ("GPU", "", 5, [], {}, True)
+NO_NUMBERS: tuple[Any, ...] = (0, -1, 1.5, 2.0, "4", True, [], 10**400)
+NO_TEXT: tuple[Any, ...] = (1, None, True, [], {})
 BAD: list[tuple[Any, str, str]] = [
     # name: a DNS-1123 label of at most 50 characters
     ({"name": None}, "name", "is required"), ({"name": ""}, "name", "is required"), ({"name": 5}, "name", "must be text"),
@@ -136,11 +139,11 @@ BAD: list[tuple[Any, str, str]] = [
     ({"compute": "gpu-1x-unknown"}, "compute", "names no instance type"), ({"compute": 4}, "compute",
     "must be an object or the name"),
     ({"compute": []}, "compute", "must be an object or the name"), ({"compute": ""}, "compute", "names no instance type"),
-    *(({"compute": {"type": bad}}, "compute.type", "must be cpu, gpu or tpu") for bad in ("GPU", "", 5, [], {}, True)),
+    *(({"compute": {"type": bad}}, "compute.type", "must be cpu, gpu or tpu") for bad in BAD_KINDS),
     *(
         ({"compute": {"type": "gpu", field: bad}}, f"compute.{field}", f"must be a whole number from 1 to {most}")
         for field, most in (("cpu_cores", 96), ("memory_gb", 768), ("gpu_count", 8))
-        for bad in (0, -1, most + 1, 1.5, 2.0, "4", True, [], 10**400)
+        for bad in (*NO_NUMBERS, most + 1)
     ),
     ({"compute": {"gpu_count": 1}}, "compute.gpu_count", 'only for compute.type "gpu"'),
     ({"compute": {"type": "tpu", "gpu_type": "x"}}, "compute.gpu_type", 'only for compute.type "gpu"'),
@@ -172,7 +175,7 @@ BAD: list[tuple[Any, str, str]] = [
                      "WORLD_SIZE",
                      "RANK", "PET_NNODES")
     ),
-    *(({"env_vars": {"A": bad}}, "env_vars.A", "must be text; put numbers in quotes") for bad in (1, None, True, [], {})),
+    *(({"env_vars": {"A": bad}}, "env_vars.A", "must be text; put numbers in quotes") for bad in NO_TEXT),
     ({"env_vars": {"A": "x" * 32769}}, "env_vars.A", "at most 32768 bytes"),
     ({"env_vars": {"A": EMOJI * 8193}}, "env_vars.A", "bytes"),
     ({"env_vars": {"A": "\x00"}}, "env_vars.A", "NUL"), ({"env_vars": {"A": "\ud800"}}, "env_vars.A", "surrogate"),
