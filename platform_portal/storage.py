@@ -65,11 +65,9 @@ def listing(root: str) -> tuple[list[StoredFile], bool]:
     with _speaking(root):
         filesystem, top = _open(root)
         found: list[StoredFile] = []
-        for folder, folders, files in filesystem.walk(top, detail=True, on_error="omit"):
-            # A link may lead out of the root, or in a circle.
-            for linked in [name for name, info in folders.items() if info.get("islink")]:
-                del folders[linked]
+        for folder, _, files in filesystem.walk(top, detail=True, on_error="omit"):
             for name, info in sorted(files.items()):
+                # Links to folders are here too; what they lead to may lie outside the root.
                 if not name or info.get("islink"):
                     continue
                 if len(found) >= MAX_LISTED:

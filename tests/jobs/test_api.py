@@ -9,7 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from pytest_django import DjangoAssertNumQueries
 
 from jobs import tokens
-from jobs.models import JobEvent, TrainingJob
+from jobs.models import JobEvent, JobLog, JobLogChunk, TrainingJob
 from tenants.models import IdempotencyRecord
 from tests.personas import Team, api_client
 
@@ -294,6 +294,32 @@ def test_what_a_job_wrote_is_listed_and_downloaded_and_nothing_else(ours: Team, 
     assert "attachment" in got["Content-Disposition"]
     for path in ("../secret", "link", "%2e%2e/secret", "sub/../../secret", "nothing", "sub"):
         assert ours.api.get(f"{URL}/{job_id}/files/{path}").status_code == 404, path
+
+
+@pytest.mark.parametrize(
+    "query", ["offset=5&tail=2", "offset=-1", "offset=x", "tail=0", "tail=10001", "tail=", "offset=" + "9" * 20]
+)
+def test_a_bad_place_in_a_log_is_a_400(ours: Team, query: str) -> None:
+    job_id = submit(ours).json()["id"]
+    answer = ours.api.get(f"{URL}/{job_id}/logs?{query}")
+    assert answer.status_code == 400 and all(name in query for name in answer.json()["errors"])
+
+
+def test_a_log_is_read_by_bytes_and_by_lines(ours: Team) -> None:
+    job_id = submit(ours).json()["id"]
+    JobLog.objects.create(job_id=job_id, size=12)
+    JobLogChunk.objects.create(job_id=job_id, offset=0, data=b"one\ntwo\nthre")
+    answers = {query: ours.api.get(f"{URL}/{job_id}/logs?{query}") for query in ("", "offset=4", "tail=1", "offset=99")}
+    assert {query: (answer.content, answer["X-Log-Offset"]) for query, answer in answers.items()} == {
+        "": (b"one\ntwo\nthre", "12"), "offset=4": (b"two\nthre", "12"), "tail=1": (b"thre", "12"), "offset=99": (b"", "99"),
+    }  # fmt: skip
+    assert answers[""]["Content-Type"] == "text/plain; charset=utf-8"
+
+
+def test_a_job_without_an_upload_has_no_source_to_hand_out(ours: Team) -> None:
+    job_id = submit(ours).json()["id"]
+    answer = api_client(tokens.make(uuid.UUID(job_id))).get(f"{URL}/{job_id}/source")
+    assert answer.status_code == 404 and answer.json()["detail"] == "This job has no uploaded source."
 
 
 def test_health_needs_no_token(db: None) -> None:

@@ -1,12 +1,14 @@
 """Cancelling, what the cluster does by itself, and the reconciler's own trouble: who wins, and that nothing is lost."""
 
+from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import OperationalError
+from django.db import IntegrityError, OperationalError
 from django.utils import timezone
 
-from jobs import logs, writeback
+from jobs import logs, view, writeback
 from jobs.models import JobDuration, JobEvent, Status, TrainingJob
 from jobs.observed import EventView
 from jobs.reconciler import SILENT_SECONDS, Reconciler
@@ -278,6 +280,109 @@ def test_events_of_jobs_that_are_no_rows_and_of_other_namespaces_are_dropped(
     reconciler.events.flush()
     assert told(job) == ["Queued", "Said2"]
     assert JobEvent.objects.get(reason="Said2").count == 2**31 - 1
+
+
+def test_events_that_could_not_be_written_are_written_later(
+    ours: Team, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit(ours)
+    event = EventView("e", "ml-ours", "Pod", "p", "u", "Normal", "Pulled", "", timezone.now(), 1)
+    reconciler.events.add(str(job.pk), event)
+    for error, told_of in ((OperationalError("gone"), True), (IntegrityError("the job is gone"), False)):
+        with monkeypatch.context() as patch:
+            patch.setattr(reconciler.events, "_write", failing_once(error))
+            if told_of:
+                with pytest.raises(OperationalError):
+                    reconciler.events.flush()
+            else:
+                assert reconciler.events.flush() == 0
+    newer = replace(event, count=7)
+    reconciler.events.add(str(job.pk), newer)
+    assert reconciler.events.flush() == 1 and JobEvent.objects.get(reason="Pulled").count == 7
+
+
+def failing_once(error: Exception) -> Any:
+    def fail(taken: Any) -> None:
+        raise error
+
+    return fail
+
+
+def test_what_the_view_remembers_of_unknown_objects_is_bounded(
+    reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view, "MAX_REFUSALS", 5)
+    monkeypatch.setattr(view, "MAX_EARLY", 5)
+    for number in range(20):
+        event = EventView(
+            f"e{number}", "ml-x", "Job", "j", f"u{number}", "Warning", "FailedCreate", "", timezone.now(), 1
+        )
+        reconciler.view._on_event(event.uid, None, event)
+    assert list(reconciler.view._refusals) == list(reconciler.view._early) == [f"u{number}" for number in range(15, 20)]
+    reconciler.view._on_event("e19", event, None)
+    assert len(reconciler.view._early) == 5, "that an event is forgotten says nothing"
+
+
+def test_a_deletion_that_is_refused_is_tried_again_later(
+    ours: Team, cluster: FakeCluster, reconciler: Reconciler
+) -> None:
+    job = submit(ours)
+    rounds(reconciler)
+    cluster.trouble = failing(Refused(403, "Forbidden", "no rights"), "delete")
+    job_cancel(ctx=ours.context("lead"), job_id=job.pk)
+    rounds(reconciler)
+    row = fresh(job)
+    assert (row.status, row.reason, row.failures) == ("pending", "Cancelling", 1)
+    cluster.trouble = lambda *call: None
+    due_now(job)
+    rounds(reconciler)
+    assert fresh(job).status == "cancelled"
+
+
+def test_a_job_to_cancel_that_is_out_of_view_is_found_and_deleted(
+    ours: Team, cluster: FakeCluster, reconciler: Reconciler
+) -> None:
+    job = submit(ours)
+    rounds(reconciler)
+    for informer in reconciler.view.informers:
+        for uid in list(informer._objects):
+            informer._forget(uid)
+    job_cancel(ctx=ours.context("lead"), job_id=job.pk)
+    reconciler.sweep_now()
+    reconciler.step()
+    assert cluster.verbs()[-2:] == ["get", "delete"] and fresh(job).status == "pending"
+    rounds(reconciler)
+    assert fresh(job).status == "cancelled"
+
+
+def test_a_lost_database_is_no_reason_not_to_delete(
+    ours: Team, cluster: FakeCluster, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit(ours)
+    rounds(reconciler)
+    cluster.run(cluster.add_pod(cluster.job()))
+    rounds(reconciler)
+
+    def gone(*arguments: Any, **options: Any) -> None:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(logs, "collect", gone)
+    job_cancel(ctx=ours.context("lead"), job_id=job.pk)
+    rounds(reconciler)
+    assert fresh(job).status == "cancelled"
+
+
+def test_a_row_that_somebody_else_took_is_looked_at_again(
+    ours: Team, cluster: FakeCluster, reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit(ours)
+    with monkeypatch.context() as patch:
+        patch.setattr(writeback, "claim", lambda *arguments: set())
+        reconciler.step()
+    assert cluster.verbs() == [] and str(job.pk) in {job_id for _, job_id in reconciler._later}
+    reconciler._later[:] = [(0.0, job_id) for _, job_id in reconciler._later]
+    reconciler.step()
+    assert cluster.verbs() == ["create"], "what was put off comes when its time has come"
 
 
 # ---- itself

@@ -10,8 +10,8 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from jobs import logs, outputs, selectors, services, tasks
-from jobs.models import JobEvent, TrainingJob
+from jobs import logs, outputs, selectors, services, tasks, tokens
+from jobs.models import JobEvent, JobLog, JobLogChunk, MetricPoint, SubmissionTally, TrainingJob
 from jobs.selectors import JobFilter, jobs_newest
 from jobs.services import artifact_root, job_cancel, job_submit, jobs_cancel
 from platform_portal.errors import DomainError
@@ -303,6 +303,35 @@ def test_the_request_of_a_job_makes_the_same_job(ours: Team) -> None:
     assert {**again.spec, "name": "a", "model_output_path": ""} == {**job.spec, "model_output_path": ""}
     kept = job_submit(ctx=ours.ctx, payload={"name": "c", "model_output_path": "s3://b/x"})
     assert selectors.request_of(fresh(kept))["model_output_path"] == "s3://b/x"
+
+
+def test_people_see_the_manifest_without_the_token(ours: Team) -> None:
+    job = submit(ours)
+    shown = selectors.manifest_of(selectors.job_get(ours.ctx, job.pk))
+    assert shown["metadata"]["name"] == f"a-{job.pk.hex[:8]}" and tokens.make(job.pk) not in str(shown)
+
+
+def test_a_failure_of_one_cancel_is_not_swallowed(ours: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = submit(ours)
+
+    def fail(**arguments: Any) -> None:
+        raise DomainError("something_else", "x")
+
+    monkeypatch.setattr(services, "job_cancel", fail)
+    assert refused(jobs_cancel, ctx=ours.ctx, job_ids=[job.pk]).code == "something_else"
+
+
+def test_rows_have_names_for_the_admin(ours: Team) -> None:
+    job = submit(ours)
+    ours_pk = ours.tenant.pk
+    rows = [
+        (JobLog(job=job), f"log of {job.pk}"),
+        (JobLogChunk(job=job, offset=7), f"{job.pk}@7"),
+        (MetricPoint(job=job, name="loss", step=3), "loss@3"),
+        (SubmissionTally(tenant=ours.tenant, shard=5), f"{ours_pk}/5"),
+        (ClusterContact(), "default"),
+    ]
+    assert [str(row) for row, _ in rows] == [name for _, name in rows]
 
 
 def test_when_a_job_was_last_seen(ours: Team) -> None:

@@ -104,6 +104,12 @@ def test_pages_get_a_page_and_the_api_json() -> None:
     answer = middleware.process_exception(RequestFactory().get("/v1/x"), outage)
     assert answer is not None and answer.status_code == 503 and answer["Content-Type"] == "application/json"
     assert answer["Retry-After"] == "5"
+    page = middleware.process_exception(
+        RequestFactory().get("/t/ours/"), DomainError("x", "A sentence.", http_status=409, headers={"X-A": "b"})
+    )
+    assert (
+        page is not None and page.status_code == 409 and "A sentence." in page.content.decode() and page["X-A"] == "b"
+    )
     for untouched in (ValueError("x"), Http404()):
         assert middleware.process_exception(RequestFactory().get("/x"), untouched) is None
     assert middleware(RequestFactory().get("/")).status_code == 200

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import InterfaceError
+from django.test import Client
 from pytest_django import Settings
 
+from platform_portal import health
 from platform_portal.kube import client as kube_client
 from platform_portal.kube.errors import (
     ClusterError,
@@ -224,6 +227,27 @@ def test_every_kind_has_its_place(kind: str) -> None:
     namespace = "/namespaces/ml-a" if resource.namespaced else ""
     assert path(kind, "ml-a", "x", "log") == f"{group}{namespace}/{resource.plural}/x/log"
     assert path(kind) == f"{group}/{resource.plural}"
+
+
+def test_ready_says_what_does_not_answer(server: ApiServer, db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health.cluster, "default", lambda: server.cluster())
+    server.script["GET"] = [reply({"gitVersion": "v1"}), refuse(500)]
+    well, ill = (Client().get("/v1/ready") for _ in range(2))
+    assert (well.status_code, well.json()) == (200, {"status": "ready"})
+    assert (ill.status_code, ill.json()["detail"]) == (503, "Not ready: the cluster does not answer.")
+    monkeypatch.setattr(health, "connection", Away())
+    both = Client().get("/v1/ready").json()
+    assert (
+        both["problems"] == {"database": "does not answer", "cluster": "does not answer"}
+        and both["code"] == "not_ready"
+    )
+
+
+class Away:
+    """A database that does not answer."""
+
+    def cursor(self) -> None:
+        raise InterfaceError("connection already closed")
 
 
 # ---- configuration

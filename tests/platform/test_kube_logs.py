@@ -180,5 +180,9 @@ def test_no_log_is_not_found(server: ApiServer) -> None:
 
 def test_reading_stops_after_its_time(server: ApiServer) -> None:
     line = f"{stamp(1)} x\n".encode()
-    server.script["GET"] = [stream(*[line, 0.05] * 200)]
+    server.script["GET"] = [stream(*_alternating(line, 0.05, 200))]
     assert 0 < len(read(server, seconds=0.4)[0]) < 100
+
+
+def _alternating(line: bytes, pause: float, times: int) -> list[bytes | float]:
+    return [part for _ in range(times) for part in (line, pause)]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from platform_portal.kube import watch
+from platform_portal.kube.cluster import Cluster
 from platform_portal.kube.watch import Informer
 from tests.platform.api_server import (
     ApiServer,
@@ -127,6 +128,14 @@ def test_a_server_that_always_says_too_old_is_not_asked_without_pause(server: Ap
         assert 2 <= server.kinds().count("watch") <= 4
 
 
+def test_a_watch_that_ends_at_once_each_time_is_not_begun_again_without_pause(server: ApiServer) -> None:
+    server.script["list"] = [listed()]
+    server.script["watch"] = [stream(hold=False)]
+    with watching(server):
+        time.sleep(1.5)
+        assert 2 <= server.kinds().count("watch") <= 4
+
+
 def test_another_error_event_makes_a_list_too(server: ApiServer) -> None:
     trouble = {"kind": "Status", "code": 500, "reason": "InternalError", "message": "etcd"}
     server.script["list"] = [listed(), listed(pod("1", a="x"))]
@@ -178,7 +187,7 @@ def test_too_many_requests_is_waited_for_as_long_as_asked(server: ApiServer) -> 
 def test_a_silent_watch_is_found_out_by_its_time_limit(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "WATCH_SECONDS", 1)
     cluster_stream = "platform_portal.kube.cluster.Cluster.watch_stream"
-    original = watch.Cluster.watch_stream
+    original = Cluster.watch_stream
 
     def impatient(self: Any, kind: str, **options: Any) -> Any:
         options["seconds"] = -29.5  # the idle limit is 30 seconds more than the server was asked for
