@@ -256,8 +256,8 @@ class Reconciler:
         seen = self.view.seen(str(job.pk), job.namespace, ours, confirmed_absent=ours is None)
         if ours is not None and ours.finished:
             pods = self.cluster.list("Pod", job.namespace, job.pod_selector)
-            views = tuple(view for pod in pods if (view := pod_view({"kind": "Pod", **pod})) is not None)
-            seen = replace(seen, pods=views, pods_confirmed=True)
+            views = (pod_view(pod) for pod in pods)
+            seen = replace(seen, pods=tuple(one for one in views if one is not None), pods_confirmed=True)
         answer = lifecycle.decide(row, seen, now)
         if answer.action is Action.DELETE and ours is not None:
             self.cluster.delete("Job", job.namespace, name, uid=ours.uid)

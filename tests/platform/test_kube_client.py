@@ -13,6 +13,7 @@ from pytest_django import Settings
 
 from platform_portal import health
 from platform_portal.kube import client as kube_client
+from platform_portal.kube import cluster as kube_cluster
 from platform_portal.kube.errors import (
     ClusterError,
     Conflict,
@@ -230,7 +231,7 @@ def test_every_kind_has_its_place(kind: str) -> None:
 
 
 def test_ready_says_what_does_not_answer(server: ApiServer, db: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health.cluster, "default", lambda: server.cluster())
+    monkeypatch.setattr(kube_cluster, "default", lambda: server.cluster())
     server.script["GET"] = [reply({"gitVersion": "v1"}), refuse(500)]
     well, ill = (Client().get("/v1/ready") for _ in range(2))
     assert (well.status_code, well.json()) == (200, {"status": "ready"})
