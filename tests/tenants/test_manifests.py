@@ -112,7 +112,8 @@ def test_a_team_may_ask_for_more_security_and_another_gpu() -> None:
 @pytest.mark.parametrize("field", [field.name for field in fields(TenantWish)])
 def test_the_digest_changes_with_everything_that_is_wanted(field: str) -> None:
     value = getattr(WISH, field)
-    changed = replace(WISH, **{field: value + 1 if isinstance(value, int) else f"{value}x"})
+    other: dict[str, Any] = {field: value + 1 if isinstance(value, int) else f"{value}x"}
+    changed = replace(WISH, **other)
     assert manifests.digest(WISH) == manifests.digest(replace(WISH)) != manifests.digest(changed)
 
 
