@@ -5,6 +5,7 @@ what the cluster says. The database is as durable as in production; a throw-away
 is killed.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -36,6 +37,13 @@ PROGRAM = (
     'echo "$ML_PLATFORM_JOB_ID" >> "$RUNS"; i=0; while [ $i -lt {lines} ]; do i=$((i+1)); echo "line $i"; done; '
     "{middle}; echo the end"
 )
+PREPARE = """
+import django, io
+from django.core.management import call_command
+django.setup()
+call_command("migrate", verbosity=0)
+call_command("demo", stdout=io.StringIO())
+"""
 LOG = "".join(f"line {number}\n" for number in range(1, LINES + 1)) + "the end\n"
 
 
@@ -56,15 +64,8 @@ class Parts:
         return self
 
     def __exit__(self, *error: object) -> None:
-        programs = list(self._programs.values())
-        for program in programs:
-            if program.process.poll() is None:
-                program.process.send_signal(signal.SIGTERM)
-        for program in programs:
-            try:
-                program.process.wait(15)
-            except subprocess.TimeoutExpired:
-                _kill_group(program)
+        for program in self._programs.values():
+            _kill_group(program)
         self.localcluster.stop()
         self.postgres.stop()
 
@@ -74,9 +75,7 @@ class Parts:
         for name in ("queue", "control"):
             (self.folder / "celery" / name).mkdir(parents=True)
         self.postgres.start()
-        for command in (["migrate", "-v0"], ["demo"]):
-            manage = [sys.executable, "manage.py", *command]
-            subprocess.run(manage, cwd=ROOT, env=os.environ | self._env(), check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, "-c", PREPARE], cwd=ROOT, env=os.environ | self._env(), check=True)
         self.execute(
             "UPDATE tenants_tenant SET quota_cpu = 200, quota_memory_gib = 400, quota_pods = 400 WHERE slug = %s", TEAM
         )
@@ -315,5 +314,6 @@ class Submissions:
 
 
 def _kill_group(program: Program) -> None:
-    os.killpg(program.process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(program.process.pid, signal.SIGKILL)
     program.process.wait()
