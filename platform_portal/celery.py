@@ -8,7 +8,11 @@ from celery import Celery
 from celery.signals import import_modules
 from django.core.exceptions import ImproperlyConfigured
 
+from platform_portal import broker
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "platform_portal.settings")
+# Whoever sends or receives a hint imports this module, and the settings cannot be asked yet; other schemes stay as they are.
+broker.register()
 app = Celery("platform_portal")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

@@ -7,11 +7,13 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import kombu.transport
 import pytest
 from kombu.connection import Connection
 from kombu.transport import TRANSPORT_ALIASES
 
 from platform_portal import broker
+from platform_portal.celery import app
 
 
 @pytest.fixture
@@ -41,6 +43,12 @@ def test_the_scheme_means_this_transport(queue: Path) -> None:
     with connect(queue) as connection:
         assert isinstance(connection.transport, broker.Transport)
         assert isinstance(connection.default_channel, broker.Channel)
+
+
+def test_the_platforms_own_programs_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kombu.transport, "_transport_cache", {})
+    with app.connection_for_write("filesystem://localhost/") as connection:
+        assert isinstance(connection.transport, broker.Transport)
 
 
 def test_messages_come_in_their_order(queue: Path, name: str) -> None:
@@ -113,3 +121,28 @@ def test_each_message_goes_to_one_of_many_readers(queue: Path, name: str) -> Non
     for thread in threads:
         thread.join()
     assert sorted(taken) == list(range(40))
+
+
+def test_programs_that_start_together_all_find_a_whole_table_of_bindings(queue: Path) -> None:
+    """A table is read while others write it: an empty or half-written one would end the reader."""
+    names = [f"hints-{uuid.uuid4()}" for _ in range(12)]
+    failures: list[BaseException] = []
+
+    def bind(name: str) -> None:
+        try:
+            with connect(queue) as connection:
+                channel = connection.channel()
+                for _ in range(20):
+                    channel._queue_bind("hints", "hints", "", name)
+                    assert channel.get_table("hints")
+        except BaseException as exc:
+            failures.append(exc)
+
+    threads = [threading.Thread(target=bind, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    with connect(queue) as connection:
+        assert {binding.queue for binding in connection.channel().get_table("hints")} == set(names)
