@@ -162,7 +162,7 @@ def test_a_tar_header_that_claims_to_be_large_is_refused_before_it_is_read(entry
         inspect(io.BytesIO(content), "a.tar.gz")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.sampled_from(["zip", "tar"]),
     st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=8),

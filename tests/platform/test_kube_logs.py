@@ -64,7 +64,7 @@ def logged(draw: Any) -> list[tuple[str, bytes]]:
     return found
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(logged(), st.lists(st.integers(1, 60), min_size=1, max_size=5), st.lists(st.integers(0, 6), max_size=8))
 def test_each_byte_comes_exactly_once(
     lines: list[tuple[str, bytes]], sizes: list[int], interruptions: list[int]
@@ -78,7 +78,7 @@ def test_each_byte_comes_exactly_once(
     assert got == b"".join(text for _, text in lines)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(logged(), st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(1, 30))
 def test_a_growing_log_is_followed_to_the_byte(lines: list[tuple[str, bytes]], steps: list[int], size: int) -> None:
     """The last line may be half there at one reading and longer at the next."""
