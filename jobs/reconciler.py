@@ -47,7 +47,7 @@ SILENT_SECONDS = 330.0
 # Longer than a call to the cluster may take, so that a lease never ends under a call that is still under way.
 LEASE_MARGIN_SECONDS = 5
 MAX_BACKOFF_SECONDS = 60.0
-LAST_LOG_SECONDS = 5.0
+LAST_LOG_SECONDS = 2.0
 ROW_FIELDS = (
     "id", "name", "tenant", "created_at", "status", "reason", "cancel_requested_at", "cancelled_by", "cluster_uid",
     "error_message", "exit_code", "attempts", "started_at", "completed_at", "observed_at", "next_check_at", "failures", "version",

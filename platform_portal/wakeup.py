@@ -53,12 +53,17 @@ class _Bell:
 
     def ring(self) -> None:
         self._rung.set()
-        if self._thread is not None:
-            return
         with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._send_all, name="wakeup", daemon=True)
-                self._thread.start()
+            if self._thread is not None:
+                return
+            thread = threading.Thread(target=self._send_all, name="wakeup", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as exc:
+                # No thread to be had, or the process is ending. What was committed stands; the sweep finds it.
+                log.warning("the reconciler could not be notified: %s", exc)
+                return
+            self._thread = thread
 
     def _send_all(self) -> None:
         try:
@@ -69,11 +74,13 @@ class _Bell:
                     self._rung.clear()
                     sender.execute(f"NOTIFY {CHANNEL}")
                     threading.Event().wait(GATHER_SECONDS)
-        except psycopg.Error as exc:
+        except Exception as exc:
+            # Whatever it was, the next commit rings again and must find no dead thread in its way.
             self._rung.clear()
             log.warning("the reconciler could not be notified: %s", exc)
-        with self._lock:
-            self._thread = None
+        finally:
+            with self._lock:
+                self._thread = None
         if self._rung.is_set():
             self.ring()
 

@@ -115,3 +115,34 @@ def test_a_broker_that_is_down_is_logged_and_no_error(
     with django_capture_on_commit_callbacks(execute=True):
         wakeup.task("jobs.collect_log", "an-id")
     assert "the broker did not take a hint for jobs.collect_log: connection refused" in caplog.text
+
+
+def test_a_thread_that_cannot_be_had_costs_the_hint_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    bell = wakeup._Bell()
+    with monkeypatch.context() as patch, caplog.at_level("WARNING"):
+        patch.setattr(threading.Thread, "start", refuse)
+        bell.ring()
+    assert "can't start new thread" in caplog.text and bell._thread is None
+
+
+def test_whatever_stops_the_sender_the_next_ring_starts_another(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise ValueError("something nobody thought of")
+
+    monkeypatch.setattr(wakeup, "_connect", fail)
+    bell = wakeup._Bell()
+    with caplog.at_level("WARNING"):
+        for _ in range(2):
+            bell.ring()
+            deadline = time.monotonic() + 10
+            while bell._thread is not None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert bell._thread is None
+    assert caplog.text.count("something nobody thought of") == 2
