@@ -195,6 +195,8 @@ def _why_waiting(job: JobView, pod: PodView | None, refused: EventView | None) -
     if pod is None or pod.ended:
         # A refusal from before the pod came to be has been got over.
         if refused is None or (pod is not None and refused.at <= pod.created_at):
+            if pod is not None and pod.disruption:
+                return "Restarting", ""
             return ("Finishing" if pod is not None else "Submitted"), ""
         over_quota = "exceeded quota" in refused.message
         return ("QuotaExceeded" if over_quota else "PodRefused"), refused.message

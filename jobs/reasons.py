@@ -44,6 +44,7 @@ REASONS: dict[str, Reason] = {
     # running
     "Running": Reason("The program is running."),
     "Finishing": Reason("The program has ended; the cluster is recording how."),
+    "Restarting": Reason("The cluster took its machine away; it is being started again."),
     "Cancelling": Reason("It was cancelled; the cluster is ending it."),
     # succeeded
     "Completed": Reason("The program ended with exit code 0."),

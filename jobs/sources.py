@@ -26,7 +26,17 @@ def digest_of(file: IO[bytes]) -> tuple[str, int]:
 
 
 def source_upload(*, ctx: TenantContext, file: IO[bytes], filename: str, digest: str, size: int) -> SourceArchive:
-    """Checks and stores an upload. The bytes lie under their digest, so a repeated upload stores nothing twice."""
+    """Checks, stores and records an upload."""
+    source = source_store(ctx=ctx, file=file, filename=filename, digest=digest, size=size)
+    source.save(force_insert=True)
+    return source
+
+
+def source_store(*, ctx: TenantContext, file: IO[bytes], filename: str, digest: str, size: int) -> SourceArchive:
+    """Checks an upload and stores its bytes; the row is the caller's to save, in a transaction that need not wait for this.
+
+    The bytes lie under their digest, so a repeated upload stores nothing twice, and without a row they are never read.
+    """
     ctx.require(ctx.can_submit, "upload code")
     if size > settings.SOURCE_MAX_BYTES:
         raise too_large(f"A source may have at most {settings.SOURCE_MAX_BYTES // 2**20} MiB.")
@@ -41,7 +51,6 @@ def source_upload(*, ctx: TenantContext, file: IO[bytes], filename: str, digest:
         id=uuid4(), tenant=ctx.tenant, sha256=digest, size=size, kind=kind, filename=name, created_by=ctx.actor
     )
     storage.write_once(_url(source), file)
-    source.save(force_insert=True)
     return source
 
 

@@ -230,8 +230,10 @@ class SourcesView(TenantView):
         digest, size = sources.digest_of(file)
         name = file.name or ""
 
+        source = sources.source_store(ctx=self.ctx, file=file, filename=name, digest=digest, size=size)
+
         def produce() -> tuple[int, Any]:
-            source = sources.source_upload(ctx=self.ctx, file=file, filename=name, digest=digest, size=size)
+            source.save(force_insert=True)
             return 201, {"id": str(source.pk), "sha256": source.sha256, "size": source.size}
 
         # The boundary of a multipart body changes with each try: the file is what makes two uploads the same.

@@ -516,3 +516,9 @@ def test_merging_nothing_gives_the_row_itself() -> None:
 def test_a_machine_of_the_wrong_kind_is_told_from_a_full_one(message: str, reason: str) -> None:
     decision = decide(Row(status="pending", reason="Queued"), Seen(job(), (pod(unschedulable=message),)), NOW)
     assert decision.fields["reason"] == reason
+
+
+def test_a_disrupted_pod_is_being_started_again_and_has_not_finished() -> None:
+    disrupted = ended_pod(137, disruption="PreemptionByScheduler")
+    decision = decide(RUNNING, Seen(job(), (disrupted,)), NOW)
+    assert decision.fields["reason"] == "Restarting" and "status" not in decision.fields
