@@ -45,6 +45,8 @@
       complete = part.complete;
       if (complete) end.textContent = lines.textContent ? "End of the log." : "The program printed nothing.";
       else if (lines.textContent) end.textContent = "";
+      // Somebody who has begun to scroll up is not pulled back, though the event of it has yet to come.
+      if (box.scrollTop < top - 2) follow.checked = false;
       if (follow.checked) { trimTop(); toEnd(); }
     }
     function ask(query) {

@@ -62,10 +62,12 @@ def test_follow_a_live_log_then_read_further_up_in_peace(page: Page, tmp_path: P
     page.sees("tick 3\n", "#log-lines")
     first = page.text("#log-lines").count("tick")
     page.wait(lambda: page.text("#log-lines").count("tick") > first + 20, "more lines")
+    overflows = "const l = document.querySelector('#log'); return l.scrollHeight > l.clientHeight + 100"
+    page.wait(lambda: page.script(overflows), "more lines than the box shows")
     at_end = "const l = document.querySelector('#log'); return l.scrollHeight - l.scrollTop - l.clientHeight < 40"
     page.wait(lambda: page.script(at_end), "the end to be followed")
-    page.script("document.querySelector('#log').scrollTop = 0")
-    page.wait(lambda: not page.script("return document.querySelector('#log-follow').checked"), "following to stop")
+    scroll_up = "document.querySelector('#log').scrollTop = 0; return !document.querySelector('#log-follow').checked"
+    page.wait(lambda: page.script(scroll_up), "following to stop")
     lines = page.text("#log-lines").count("tick")
     page.wait(lambda: page.text("#log-lines").count("tick") > lines, "lines that still come")
     assert page.script("return document.querySelector('#log').scrollTop") == 0
