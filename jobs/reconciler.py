@@ -48,6 +48,7 @@ SILENT_SECONDS = 330.0
 LEASE_MARGIN_SECONDS = 5
 MAX_BACKOFF_SECONDS = 60.0
 LAST_LOG_SECONDS = 2.0
+WATCH_DELAY_SECONDS = 0.25
 ROW_FIELDS = (
     "id", "name", "tenant", "created_at", "status", "reason", "cancel_requested_at", "cancelled_by", "cluster_uid",
     "error_message", "exit_code", "attempts", "started_at", "completed_at", "observed_at", "next_check_at", "failures", "version",
@@ -286,9 +287,14 @@ class Reconciler:
             outcomes.append(_outcome(job, merged, now, contact=True))
             self._remember(job, result, now)
         self._write(outcomes, now, owner=self.id)
-        for (job, _), result in zip(mine, results, strict=True):
-            # What the watches said while the row was leased was put off until now.
-            if not isinstance(result, ClusterError):
+        for (job, decision), result in zip(mine, results, strict=True):
+            if isinstance(result, ClusterError):
+                continue
+            # What the watches said while the row was leased was put off until now. A new Job is given the moment that its
+            # watch takes, or each would be asked for once more.
+            if decision.action is Action.CREATE:
+                self._again(str(job.pk), WATCH_DELAY_SECONDS)
+            else:
                 self.mark(str(job.pk))
 
     def _failed(self, job: TrainingJob, decision: Decision, error: ClusterError, now: datetime) -> Outcome:
