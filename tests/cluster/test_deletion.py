@@ -182,10 +182,10 @@ def test_a_finished_pod_is_gone_soon_after_its_deletion(space: Space) -> None:
 def test_a_pod_stop_hook_runs_before_the_signal(space: Space) -> None:
     body = pod(
         "a",
-        'trap "cat /work/mark; exit 0" TERM; sleep 600 & echo ready; wait',
+        'trap "cat /scratch/mark; exit 0" TERM; sleep 600 & echo ready; wait',
         {"terminationGracePeriodSeconds": 60, "volumes": [{"name": "work", "emptyDir": {}}]},
-        volumeMounts=[{"name": "work", "mountPath": "/work"}],
-        lifecycle={"preStop": {"exec": {"command": ["sh", "-c", "echo hook ran > /work/mark"]}}},
+        volumeMounts=[{"name": "work", "mountPath": "/scratch"}],
+        lifecycle={"preStop": {"exec": {"command": ["sh", "-c", "echo hook ran > /scratch/mark"]}}},
     )
     space.create(body)
     space.wait_log("a", "ready")

@@ -158,13 +158,13 @@ def test_out_of_memory_is_seen_in_the_pod_of_a_failed_job(space: Space) -> None:
 
 
 def test_a_job_restarts_its_container_in_place_if_told_to(space: Space) -> None:
-    script = "if [ -f /work/tried ]; then exit 0; fi; touch /work/tried; exit 1"
+    script = "if [ -f /scratch/tried ]; then exit 0; fi; touch /scratch/tried; exit 1"
     body = job(
         "a",
         script,
         {"backoffLimit": 3},
         {"restartPolicy": "OnFailure", "volumes": [{"name": "work", "emptyDir": {}}]},
-        volumeMounts=[{"name": "work", "mountPath": "/work"}],
+        volumeMounts=[{"name": "work", "mountPath": "/scratch"}],
     )
     space.create(body)
     done = space.wait("jobs", "a", holds("Complete"), "complete")

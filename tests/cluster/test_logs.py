@@ -56,10 +56,10 @@ def test_each_line_can_carry_its_time_and_reading_goes_on_from_there(space: Spac
 
 
 def test_following_delivers_lines_as_they_come_and_ends_with_the_container(space: Space) -> None:
-    mount = [{"name": "work", "mountPath": "/work"}]
-    waiting = "echo first; while [ ! -f /work/go ]; do sleep 0.05; done; echo last"
+    mount = [{"name": "work", "mountPath": "/scratch"}]
+    waiting = "echo first; while [ ! -f /scratch/go ]; do sleep 0.05; done; echo last"
     body = pod("a", waiting, {"volumes": [{"name": "work", "emptyDir": {}}]}, volumeMounts=mount)
-    body["spec"]["containers"].append(container("sleep 1.5; touch /work/go", "other", volumeMounts=mount))
+    body["spec"]["containers"].append(container("sleep 1.5; touch /scratch/go", "other", volumeMounts=mount))
     space.create(body)
     space.wait_log("a", "first", container="main")
     query = {"follow": True, "container": "main"}
