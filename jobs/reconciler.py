@@ -48,6 +48,7 @@ SILENT_SECONDS = 330.0
 LEASE_MARGIN_SECONDS = 5
 MAX_BACKOFF_SECONDS = 60.0
 LAST_LOG_SECONDS = 2.0
+UNANSWERED_BEFORE_PAUSE = 3
 WATCH_DELAY_SECONDS = 0.25
 ROW_FIELDS = (
     "id", "name", "tenant", "created_at", "status", "reason", "cancel_requested_at", "cancelled_by", "cluster_uid",
@@ -211,9 +212,9 @@ class Reconciler:
             self._act_on(to_act, now)
 
     def _act_on(self, wanted: list[tuple[TrainingJob, Decision]], now: datetime) -> None:
-        if time.monotonic() < self._blocked_until:
+        if self._leaves_cluster_alone():
             for job, _ in wanted:
-                self._again(str(job.pk), self._blocked_until - time.monotonic() + uniform(0, 0.5))
+                self._again(str(job.pk), max(0.0, self._blocked_until - time.monotonic()))
             return
         jobs = [job for job, _ in wanted]
         until = now + timedelta(seconds=3 * settings.KUBE_TIMEOUT_SECONDS + LEASE_MARGIN_SECONDS)
@@ -320,10 +321,25 @@ class Reconciler:
         refused = lifecycle.refused_by_cluster(_row(job), error.status, error.message[:2000], now)
         return _outcome(job, replace(refused, fields=fields | refused.fields), now, contact=True, keep_check=True)
 
+    def _leaves_cluster_alone(self) -> bool:
+        """Whether nothing is asked of the cluster now. When the pause is over one cheap question goes before all rows, so that
+        no row pays for finding out, and all of them go on together."""
+        if self._unanswered < UNANSWERED_BEFORE_PAUSE:
+            return False
+        if time.monotonic() >= self._blocked_until:
+            try:
+                self.cluster.ping()
+            except Unavailable as exc:
+                self._no_answer(exc)
+            except ClusterError:
+                # An answer, if not a kind one: what the rows ask may still be granted.
+                return False
+        return time.monotonic() < self._blocked_until
+
     def _no_answer(self, error: Unavailable) -> None:
         """After some calls without an answer the cluster is left alone for a while, instead of one time-out per row."""
         self._unanswered += 1
-        if self._unanswered >= 3:
+        if self._unanswered >= UNANSWERED_BEFORE_PAUSE:
             pause = min(2.0 ** min(self._unanswered - 2, 4), 15.0)
             self._blocked_until = time.monotonic() + max(pause, error.retry_after or 0)
 
