@@ -63,7 +63,7 @@ class Shown:
 
 
 def shown(job: TrainingJob, ctx: TenantContext) -> Shown:
-    may_cancel = not job.ended and job.cancel_requested_at is None and ctx.can_manage(job.owner_id)
+    may_cancel = not job.ended and job.cancel_requested_at is None and ctx.can_manage(job.owner_id, job.submitted_by)
     return Shown(job, may_cancel, ctx.can_submit)
 
 

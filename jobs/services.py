@@ -55,7 +55,7 @@ def job_cancel(*, ctx: TenantContext, job_id: UUID) -> TrainingJob:
         )
         if job is None:
             raise not_found("training job")
-        ctx.require(ctx.can_manage(job.owner_id), "cancel this job")
+        ctx.require(ctx.can_manage(job.owner_id, job.submitted_by), "cancel this job")
         if job.status in (Status.SUCCEEDED, Status.FAILED):
             raise conflict("already_ended", f"The job has already {job.status}; there is nothing to cancel.")
         if job.cancel_requested_at is not None or job.ended:
@@ -86,7 +86,7 @@ def jobs_cancel(*, ctx: TenantContext, job_ids: list[UUID]) -> int:
     """Cancels those of the jobs that are still live and that the actor may cancel; returns how many were asked to end."""
     asked = 0
     for job in TrainingJob.objects.of(ctx).filter(pk__in=job_ids[:200]).exclude(status__in=ENDED):
-        if not ctx.can_manage(job.owner_id) or job.cancel_requested_at is not None:
+        if not ctx.can_manage(job.owner_id, job.submitted_by) or job.cancel_requested_at is not None:
             continue
         try:
             job_cancel(ctx=ctx, job_id=job.pk)

@@ -29,6 +29,8 @@ PLATFORM_URL = env.text("PLATFORM_URL", f"http://127.0.0.1:{PORT}" if LAPTOP els
 PLATFORM_INTERNAL_URL = env.text("PLATFORM_INTERNAL_URL", PLATFORM_URL).rstrip("/")
 if LAPTOP and (pods_see := urlsplit(PLATFORM_INTERNAL_URL).hostname):
     ALLOWED_HOSTS.append(pods_see)
+# How many proxies of ours stand before the portal and add to X-Forwarded-For; 0 believes nobody.
+TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", 0 if LAPTOP else 1)
 CSRF_TRUSTED_ORIGINS = [PLATFORM_URL] if PLATFORM_URL else []
 
 INSTALLED_APPS = [
@@ -56,6 +58,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "platform_portal.origin.OriginMiddleware",
     "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -19,13 +19,13 @@ def token_digest(token: str) -> str:
 
 
 def context_for_token(token: str) -> TenantContext | None:
-    """The context of a live token; ``None`` for one that is unknown, expired, revoked, or of an inactive tenant's."""
+    """The context of a live token; ``None`` for one that is unknown, expired or revoked."""
     found = _token_of(token_digest(token))
-    if found is None or found.revoked_at is not None or not found.tenant.is_active:
+    if found is None or found.revoked_at is not None:
         return None
     if found.expires_at is not None and found.expires_at <= timezone.now():
         return None
-    return TenantContext(tenant=found.tenant, role=Role.LEAD, token=found)
+    return TenantContext(tenant=found.tenant, role=Role.LEAD, token=found, scopes=frozenset(found.scopes))
 
 
 def context_for_user(user: "User", slug: str) -> TenantContext | None:

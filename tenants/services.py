@@ -3,6 +3,7 @@
 import secrets
 from typing import TYPE_CHECKING
 
+from tenants.defaults import UNASSIGNED
 from tenants.models import ApiToken, Membership, Role, Tenant
 from tenants.selectors import token_digest
 
@@ -10,9 +11,9 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 
-def tenant_create(*, slug: str, name: str, **fields: object) -> Tenant:
+def tenant_create(*, slug: str, name: str, cost_center: str = UNASSIGNED, **fields: object) -> Tenant:
     """Makes a tenant; raises ``ValidationError`` for a slug that cannot name a namespace."""
-    tenant = Tenant(slug=slug, name=name, **fields)
+    tenant = Tenant(slug=slug, name=name, cost_center_id=cost_center, **fields)
     tenant.full_clean()
     tenant.save()
     return tenant

@@ -8,7 +8,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from tenants.context import TenantContext
-from tenants.models import Role, Tenant
+from tenants.models import CostCenter, Role, Tenant
 from tenants.services import member_set, tenant_create, token_create
 
 
@@ -38,6 +38,7 @@ class Team:
 
 
 def team(slug: str) -> Team:
+    CostCenter.objects.get_or_create(code="cc-1", defaults={"name": "Research"})
     tenant = tenant_create(slug=slug, name=slug.title(), cost_center="cc-1")
     people = {}
     for role in Role:

@@ -118,7 +118,7 @@ def cancel(request: HttpRequest, ctx: TenantContext, job_id: UUID) -> HttpRespon
     """Cancels a job after a confirmation, which the page's script asks for itself and this view does otherwise."""
     job = selectors.job_for_page(ctx, job_id)
     after = came_from(request, ctx, _address(job))
-    ctx.require(ctx.can_manage(job.owner_id), "cancel this job")
+    ctx.require(ctx.can_manage(job.owner_id, job.submitted_by), "cancel this job")
     if job.ended:
         messages.info(request, f"{job.name} has already {job.status}; there is nothing to cancel.")
         return redirect(after)

@@ -84,7 +84,7 @@ def cancel_many(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
     after = came_from(request, ctx, reverse("jobs:list", args=[ctx.tenant.slug]))
     ids = [found for text in request.POST.getlist("job") if (found := forms.source_id(text))]
     chosen = selectors.jobs_live_of(ctx, ids)
-    jobs = [job for job in chosen if ctx.can_manage(job.owner_id)]
+    jobs = [job for job in chosen if ctx.can_manage(job.owner_id, job.submitted_by)]
     if not jobs:
         ctx.require(not chosen, "cancel these jobs")
         messages.info(request, "None of the selected jobs is waiting or running; nothing was cancelled.")

@@ -120,9 +120,11 @@ def test_a_token_is_good_until_it_expires_or_is_revoked(ours: Team, changes: dic
     assert (ours.api.get("/v1/jobs/training").status_code == 200) is good
 
 
-def test_the_token_of_a_closed_team_opens_nothing(ours: Team) -> None:
+def test_the_token_of_a_closed_team_reads_and_submits_nothing(ours: Team) -> None:
     Tenant.objects.update(is_active=False)
-    assert context_for_token(ours.token) is None and ours.api.get("/v1/jobs/training").status_code == 401
+    assert ours.api.get("/v1/jobs/training").status_code == 200
+    refused = ours.api.post("/v1/jobs/training", {"name": "x"}, format="json")
+    assert (refused.status_code, refused.json()["code"]) == (403, "tenant_inactive")
 
 
 @pytest.mark.parametrize("token", ["", "x", "mlp_", "\ud800", "\x00", "ü" * 500])

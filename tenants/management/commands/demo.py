@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from tenants.demo import DEMO_TENANTS, DEMO_USERS
-from tenants.models import ApiToken, Role, Tenant
+from tenants.models import ApiToken, CostCenter, Role, Tenant
 from tenants.selectors import token_digest
 from tenants.services import member_set
 
@@ -21,9 +21,12 @@ class Command(BaseCommand):
             raise CommandError("Demo users exist only on the laptop (PLATFORM_MODE=laptop).")
         with transaction.atomic():
             tenants = {}
+            CostCenter.objects.get_or_create(
+                code="demo", defaults={"name": "Demonstration", "monthly_budget": 5000, "currency": "EUR"}
+            )
             for slug, name in DEMO_TENANTS.items():
                 tenants[slug], _ = Tenant.objects.get_or_create(
-                    slug=slug, defaults={"name": name, "cost_center": "demo"}
+                    slug=slug, defaults={"name": name, "cost_center_id": "demo"}
                 )
                 ApiToken.objects.get_or_create(
                     digest=token_digest(f"tenant-{slug}"),
