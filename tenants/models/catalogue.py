@@ -37,9 +37,7 @@ class InstanceType(models.Model):
     gpu_type = models.CharField("GPU type", max_length=63, blank=True)
     node_selector = models.JSONField(default=dict, blank=True, validators=[validate_node_selector])
     tolerations = models.JSONField(default=list, blank=True, validators=[validate_tolerations])
-    price_per_hour = models.DecimalField(
-        max_digits=10, decimal_places=4, default=0, validators=[MinValueValidator(0)]
-    )
+    price_per_hour = models.DecimalField(max_digits=10, decimal_places=4, default=0, validators=[MinValueValidator(0)])
     is_active = models.BooleanField("offered", default=True)
     # No team named: every team may use it.
     tenants = models.ManyToManyField(

@@ -1,4 +1,4 @@
-"""Reads: which tenants a person belongs to, and which tenant a token stands for."""
+"""Which tenants a person belongs to, and which tenant a token stands for."""
 
 import hashlib
 from functools import cache
