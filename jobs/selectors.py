@@ -160,7 +160,7 @@ def job_wish(job: TrainingJob) -> manifests.JobWish:
         job_id=job.pk,
         name=job.name,
         tenant=job.tenant.slug,
-        cost_center=job.tenant.cost_center_id,
+        cost_center=str(job.tenant.cost_center_id),
         spec=job.spec,
         output_path=job.output_path,
         token=tokens.make(job.pk),

@@ -22,7 +22,8 @@ class Origin:
     address: str | None = None
 
 
-_current: ContextVar[Origin] = ContextVar("origin", default=Origin())
+COMMAND = Origin()
+_current: ContextVar[Origin] = ContextVar("origin", default=COMMAND)
 
 
 def current() -> Origin:

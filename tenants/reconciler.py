@@ -12,7 +12,7 @@ from tenants.models import Tenant
 def wish_of(tenant: Tenant) -> manifests.TenantWish:
     return manifests.TenantWish(
         slug=tenant.slug,
-        cost_center=tenant.cost_center_id,
+        cost_center=str(tenant.cost_center_id),
         pod_security=tenant.pod_security,
         cpu=tenant.quota_cpu,
         memory_gib=tenant.quota_memory_gib,

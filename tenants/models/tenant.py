@@ -1,7 +1,7 @@
 """The team itself: what its namespace shall be | what stands there, and when that was seen."""
 
 import re
-from typing import Any
+from typing import Any, cast
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
@@ -146,12 +146,14 @@ class Tenant(models.Model):
         return self.slug
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        if self.pk is not None and not self._state.adding:
-            self.version = F("version") + 1
+        changes = not self._state.adding
+        if changes:
+            # Counted by the database: two saves at once are two versions.
+            self.version = cast(int, F("version") + 1)
             if kwargs.get("update_fields") is not None:
                 kwargs["update_fields"] = {*kwargs["update_fields"], "version"}
         super().save(*args, **kwargs)
-        if not isinstance(self.version, int):
+        if changes:
             self.refresh_from_db(fields=["version"])
 
     @property
