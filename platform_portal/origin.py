@@ -43,9 +43,8 @@ def working(via: str, address: str | None = None) -> Iterator[None]:
 def client_address(request: HttpRequest) -> str | None:
     """The client's IP address; ``None`` when what stands there is none."""
     hops = [request.META.get("REMOTE_ADDR", "")]
-    if settings.TRUSTED_PROXIES:
-        forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-        hops = [*forwarded, *hops]
+    if settings.TRUSTED_PROXIES and (forwarded := request.META.get("HTTP_X_FORWARDED_FOR")):
+        hops = [*forwarded.split(","), *hops]
     # From the right: each of our proxies wrote down whom it heard from.
     found = hops[max(0, len(hops) - 1 - settings.TRUSTED_PROXIES)].strip()
     try:
