@@ -69,6 +69,11 @@ def job_get(ctx: TenantContext, job_id: UUID) -> TrainingJob:
     return job
 
 
+def job_of_token(job_id: UUID) -> TrainingJob | None:
+    """The job that a training process's own, verified token names: there is no other context."""
+    return TrainingJob.objects.select_related("tenant", "source").filter(pk=job_id).first()
+
+
 def job_for_page(ctx: TenantContext, job_id: UUID) -> TrainingJob:
     """The job of the page's team; another team's looks like none."""
     job = TrainingJob.objects.of(ctx).select_related("tenant", "source").filter(pk=job_id).first()

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from typing import IO
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.conf import settings
 
@@ -27,9 +27,18 @@ def digest_of(file: IO[bytes]) -> tuple[str, int]:
 
 def source_upload(*, ctx: TenantContext, file: IO[bytes], filename: str, digest: str, size: int) -> SourceArchive:
     """Checks, stores and records an upload."""
-    source = source_store(ctx=ctx, file=file, filename=filename, digest=digest, size=size)
+    return source_keep(source_store(ctx=ctx, file=file, filename=filename, digest=digest, size=size))
+
+
+def source_keep(source: SourceArchive) -> SourceArchive:
+    """Writes the row of what ``source_store`` has stored."""
     source.save(force_insert=True)
     return source
+
+
+def source_of(ctx: TenantContext, source_id: UUID | str) -> SourceArchive | None:
+    """An upload of the context's team."""
+    return SourceArchive.objects.filter(tenant=ctx.tenant, pk=source_id).first()
 
 
 def source_store(*, ctx: TenantContext, file: IO[bytes], filename: str, digest: str, size: int) -> SourceArchive:

@@ -11,7 +11,7 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
-from jobs import tokens
+from jobs import selectors, tokens
 from jobs.models import TrainingJob
 from platform_portal.errors import forbidden
 from tenants.api.authentication import CHALLENGE, bearer
@@ -31,7 +31,7 @@ class JobTokenAuthentication(BaseAuthentication):
         if token is None:
             return None
         job_id = tokens.job_id_of(token)
-        job = TrainingJob.objects.select_related("tenant", "source").filter(pk=job_id).first() if job_id else None
+        job = selectors.job_of_token(job_id) if job_id else None
         if job is None:
             raise AuthenticationFailed("This needs the token of the training job itself.", code="invalid_token")
         if job.completed_at is not None and job.completed_at < timezone.now() - AFTER_END:

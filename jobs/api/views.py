@@ -233,7 +233,7 @@ class SourcesView(TenantView):
         source = sources.source_store(ctx=self.ctx, file=file, filename=name, digest=digest, size=size)
 
         def produce() -> tuple[int, Any]:
-            source.save(force_insert=True)
+            sources.source_keep(source)
             return 201, {"id": str(source.pk), "sha256": source.sha256, "size": source.size}
 
         # The boundary of a multipart body changes with each try: the file is what makes two uploads the same.

@@ -113,7 +113,7 @@ def _source(ctx: TenantContext, form: forms.SubmitForm) -> SourceArchive | None:
 
 def _known_source(ctx: TenantContext, text: str) -> SourceArchive | None:
     found = forms.source_id(text)
-    return SourceArchive.objects.filter(tenant=ctx.tenant, pk=found).first() if found else None
+    return sources.source_of(ctx, found) if found else None
 
 
 def _page(

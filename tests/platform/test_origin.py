@@ -43,7 +43,7 @@ def test_a_socket_without_an_address_has_none(settings: Settings) -> None:
 )
 def test_a_request_comes_through_a_door(path: str, via: str) -> None:
     seen = []
-    middleware = origin.OriginMiddleware(lambda request: seen.append(origin.current()))  # type: ignore[arg-type, return-value, func-returns-value]
+    middleware = origin.OriginMiddleware(lambda request: seen.append(origin.current()))  # type: ignore[arg-type, return-value]
     middleware(RequestFactory().get(path, REMOTE_ADDR="192.0.2.1"))
     assert seen == [origin.Origin(via, "192.0.2.1")] and origin.current() == origin.Origin("command", None)
 
