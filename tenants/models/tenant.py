@@ -6,7 +6,7 @@ from typing import Any, cast
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from tenants import slugs
@@ -58,6 +58,14 @@ _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
 LABEL_KEY = re.compile(rf"(?:(?=[^/]{{1,253}}/){_DOMAIN}/)?{_NAME}")
 LABEL_VALUE = re.compile(rf"(?:{_NAME})?")
+
+
+OBSERVED = frozenset(
+    {
+        "namespace_uid", "applied_digest", "applied_version", "applied_at", "apply_error", "drift_at", "lease_owner", "lease_until",
+        "deleting_at", "deletion_requested_by",
+    }
+)  # fmt: skip
 
 
 class CostCenter(models.Model):
@@ -133,25 +141,40 @@ class Tenant(models.Model):
     deleting_at = models.DateTimeField(null=True, editable=False)
     deletion_requested_by = models.CharField(max_length=150, blank=True, editable=False)
 
-    # What was observed
+    # What was observed. Written by updates of these columns alone: see ``save``.
+    namespace_uid = models.CharField(max_length=64, blank=True, editable=False)
     applied_digest = models.CharField(max_length=64, blank=True, editable=False)
+    applied_version = models.PositiveIntegerField(null=True, editable=False)
     applied_at = models.DateTimeField(null=True, blank=True, editable=False)
     apply_error = models.TextField(blank=True, editable=False)
     drift_at = models.DateTimeField(null=True, editable=False)
+    # Which reconciler works on the namespace, and until when nobody else does.
+    lease_owner = models.UUIDField(null=True, editable=False)
+    lease_until = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         ordering = ("slug",)
+        indexes = (
+            models.Index(
+                fields=("id",),
+                name="tenant_to_apply",
+                condition=Q(deleting_at__isnull=False) | Q(applied_version__isnull=True) | ~Q(applied_version=F("version")),
+            ),
+        )
 
     def __str__(self) -> str:
         return self.slug
 
     def save(self, *args: Any, **kwargs: Any) -> None:
+        """A save of the whole row writes what is wanted: not what was observed since it was read, nor a deletion away."""
         changes = not self._state.adding
         if changes:
             # Counted by the database: two saves at once are two versions.
             self.version = cast(int, F("version") + 1)
-            if kwargs.get("update_fields") is not None:
-                kwargs["update_fields"] = {*kwargs["update_fields"], "version"}
+            if kwargs.get("update_fields") is None:
+                fields = {field.attname for field in self._meta.concrete_fields if not field.primary_key}
+                kwargs["update_fields"] = fields - OBSERVED
+            kwargs["update_fields"] = {*kwargs["update_fields"], "version"}
         super().save(*args, **kwargs)
         if changes:
             self.refresh_from_db(fields=["version"])
