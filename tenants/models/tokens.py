@@ -73,6 +73,26 @@ class ApiToken(models.Model):
     def __str__(self) -> str:
         return f"{self.name} of {self.tenant}"
 
+    @property
+    def kind(self) -> str:
+        if self.user_id is not None:
+            return "personal"
+        return "service" if self.service_account_id is not None else "team"
+
+    @property
+    def holder(self) -> str:
+        """Whom it acts for."""
+        if self.user is not None:
+            return self.user.get_username()
+        return self.service_account.name if self.service_account is not None else self.tenant.slug
+
+    @property
+    def state(self) -> str:
+        """active, expired or revoked."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= timezone.now() else "active"
+
 
 class SigningKey(models.Model):
     """A key pair that signs the platform's JWTs. The newest active one signs; older ones verify until they retire."""
