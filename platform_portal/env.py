@@ -6,7 +6,8 @@ A value that cannot be read as its type raises ``ImproperlyConfigured`` and name
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 from psycopg import ProgrammingError
@@ -62,3 +63,30 @@ def database(url: str) -> dict[str, Any]:
     entry |= {django: str(parts.get(libpq) or "") for libpq, django in known.items()}
     entry["OPTIONS"] = {key: value for key, value in parts.items() if key not in known}
     return entry
+
+
+class MailServer(NamedTuple):
+    host: str
+    port: int
+    user: str
+    password: str
+    starttls: bool
+    tls: bool
+
+
+def mail_server(url: str) -> MailServer:
+    """``smtps://user:password@host`` (TLS at once), ``smtp+tls://`` (STARTTLS) or ``smtp://`` (in the clear)."""
+    ports = {"smtps": 465, "smtp+tls": 587, "smtp": 25}
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as exc:
+        raise ImproperlyConfigured(
+            "EMAIL_URL is no address such as smtp+tls://user:password@mail.example.com."
+        ) from exc
+    if parts.scheme not in ports or not host:
+        raise ImproperlyConfigured("EMAIL_URL must be smtps://, smtp+tls:// or smtp:// with a host.")
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    return MailServer(
+        host, port or ports[parts.scheme], user, password, parts.scheme == "smtp+tls", parts.scheme == "smtps"
+    )

@@ -166,6 +166,19 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
+# Mail: none unless a server is named. What people are told stands in the portal either way.
+EMAIL_URL = env.text("EMAIL_URL")
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("EMAIL_FROM", "ml-platform@localhost")
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_URL else 'dummy'}.EmailBackend"
+if EMAIL_URL:
+    mail = env.mail_server(EMAIL_URL)
+    EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = mail.host, mail.port, mail.user, mail.password
+    EMAIL_USE_TLS, EMAIL_USE_SSL, EMAIL_TIMEOUT = mail.starttls, mail.tls, 20
+
+# Keys for scripts: the longest life a token can be given, and the age at which the key that signs JWTs is replaced.
+TOKEN_MAX_DAYS = env.number("TOKEN_MAX_DAYS", 365)
+JWT_KEY_DAYS = env.number("JWT_KEY_DAYS", 30)
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -223,6 +236,7 @@ if CELERY_BROKER_URL.startswith("filesystem://"):
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR_DIR / "celery" / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "jobs-collect-logs": {"task": "jobs.collect_due_logs", "schedule": 5.0, "options": {"expires": 5}},
+    "tenants-send-mail": {"task": "tenants.send_mail", "schedule": 60.0, "options": {"expires": 60}},
     "jobs-clean-up": {"task": "jobs.clean_up", "schedule": 600.0, "options": {"expires": 600}},
 }
 

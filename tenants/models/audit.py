@@ -48,9 +48,18 @@ class Notification(models.Model):
     message = models.CharField(max_length=500)
     url = models.CharField(max_length=300, blank=True)
     read_at = models.DateTimeField(null=True)
+    # When the next attempt to send it by mail is due; empty where there is no mail, once it was sent, and when it was given up.
+    mail_due_at = models.DateTimeField(null=True)
+    mail_attempts = models.PositiveSmallIntegerField(default=0)
 
     class Meta:
-        indexes = (models.Index(fields=("user", "-at"), name="notification_newest"),)
+        indexes = (
+            models.Index(fields=("user", "-at"), name="notification_newest"),
+            models.Index(fields=("user",), name="notification_unread", condition=models.Q(read_at__isnull=True)),
+            models.Index(
+                fields=("mail_due_at",), name="notification_mail_due", condition=models.Q(mail_due_at__isnull=False)
+            ),
+        )
         ordering = ("-at",)
 
     def __str__(self) -> str:

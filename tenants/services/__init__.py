@@ -1,7 +1,24 @@
 """Writes of tenants and what belongs to them: keyword-only functions, each one transaction with its line in the audit log."""
 
 from tenants.services.members import member_set
+from tenants.services.quota_requests import quota_request_create, quota_request_decide, quota_request_withdraw
+from tenants.services.service_accounts import (
+    service_account_create,
+    service_account_delete,
+    service_account_update,
+)
 from tenants.services.tenants import tenant_create
-from tenants.services.tokens import token_create
+from tenants.services.tokens import token_create, token_revoke
 
-__all__ = ["member_set", "tenant_create", "token_create"]
+__all__ = [
+    "member_set",
+    "quota_request_create",
+    "quota_request_decide",
+    "quota_request_withdraw",
+    "service_account_create",
+    "service_account_delete",
+    "service_account_update",
+    "tenant_create",
+    "token_create",
+    "token_revoke",
+]
