@@ -1,5 +1,14 @@
 """Reads of tenants and what belongs to them; one module for each subject."""
 
+from tenants.selectors.audit_log import (
+    AuditFilter,
+    audit_actions,
+    audit_all,
+    audit_page,
+    decode_place,
+    encode_place,
+    parse_audit_filter,
+)
 from tenants.selectors.contexts import (
     context_for_token,
     context_for_token_id,
@@ -7,15 +16,29 @@ from tenants.selectors.contexts import (
     tenants_of,
     token_digest,
 )
+from tenants.selectors.members import members_of
+from tenants.selectors.notifications import notifications_of, unread_count
+from tenants.selectors.quota_requests import quota_requests_of
 from tenants.selectors.tokens import may_revoke, service_accounts_of, tokens_of
 
 __all__ = [
+    "AuditFilter",
+    "audit_actions",
+    "audit_all",
+    "audit_page",
     "context_for_token",
     "context_for_token_id",
     "context_for_user",
+    "decode_place",
+    "encode_place",
     "may_revoke",
+    "members_of",
+    "notifications_of",
+    "parse_audit_filter",
+    "quota_requests_of",
     "service_accounts_of",
     "tenants_of",
     "token_digest",
     "tokens_of",
+    "unread_count",
 ]

@@ -1,6 +1,7 @@
 """Writes of tenants and what belongs to them: keyword-only functions, each one transaction with its line in the audit log."""
 
-from tenants.services.members import member_set
+from tenants.services.members import member_add, member_put, member_remove, member_set, member_unset
+from tenants.services.notifications import notification_open, notifications_read, notify
 from tenants.services.quota_requests import quota_request_create, quota_request_decide, quota_request_withdraw
 from tenants.services.service_accounts import (
     service_account_create,
@@ -11,7 +12,14 @@ from tenants.services.tenants import tenant_create
 from tenants.services.tokens import token_create, token_revoke
 
 __all__ = [
+    "member_add",
+    "member_put",
+    "member_remove",
     "member_set",
+    "member_unset",
+    "notification_open",
+    "notifications_read",
+    "notify",
     "quota_request_create",
     "quota_request_decide",
     "quota_request_withdraw",

@@ -1,4 +1,4 @@
-"""Writes: what people are told. A notification is part of what it tells of; the mail follows after the commit, if there is mail."""
+"""Writes: what people are told, as a part of what it tells of. The mail follows after the commit, where there is mail."""
 
 from collections.abc import Iterable
 from datetime import datetime
