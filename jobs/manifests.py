@@ -7,7 +7,8 @@ environment values and the shell's ``$(command)`` must reach the shell.
 
 import copy
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -61,6 +62,9 @@ class JobWish:
     gpu_resource: str = "nvidia.com/gpu"
     gpu_node_label: str = "cloud.google.com/gke-accelerator"
     tpu_resource: str = "google.com/tpu"
+    # What the instance type adds: the kind of machine, and the taints it may stand.
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Object, ...] = ()
 
     @property
     def kubernetes_name(self) -> str:
@@ -114,14 +118,27 @@ def pod_spec(wish: JobWish) -> Object:
     fetch = fetch_container(wish)
     if fetch is not None:
         pod["initContainers"] = [fetch]
+    selector, tolerations = placement(wish)
+    if selector:
+        pod["nodeSelector"] = selector
+    if tolerations:
+        pod["tolerations"] = tolerations
+    return pod
+
+
+def placement(wish: JobWish) -> tuple[dict[str, str], list[Object]]:
+    """Where the pod may run: machines with its accelerator, as its instance type narrows and widens that."""
     compute = wish.spec["compute"]
+    selector: dict[str, str] = {}
+    tolerations: list[Object] = []
     if compute["type"] == "gpu":
         if compute.get("gpu_type"):
-            pod["nodeSelector"] = {wish.gpu_node_label: compute["gpu_type"]}
-        pod["tolerations"] = [{"key": wish.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}]
+            selector[wish.gpu_node_label] = compute["gpu_type"]
+        tolerations.append({"key": wish.gpu_resource, "operator": "Exists", "effect": "NoSchedule"})
     elif compute["type"] == "tpu":
-        pod["tolerations"] = [{"key": wish.tpu_resource, "operator": "Exists", "effect": "NoSchedule"}]
-    return pod
+        tolerations.append({"key": wish.tpu_resource, "operator": "Exists", "effect": "NoSchedule"})
+    tolerations += [one for one in wish.tolerations if one not in tolerations]
+    return selector | dict(wish.node_selector), tolerations
 
 
 def training_container(wish: JobWish) -> Object:

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from platform_portal import names
 from tenants.models import Tenant
+from tenants.quotas import Ask
 
 if TYPE_CHECKING:
     from tenants.context import TenantContext
@@ -57,6 +58,10 @@ class TrainingJobQuerySet(models.QuerySet["TrainingJob"]):
         """The jobs of the context's tenant: how every page and API call begins."""
         return self.filter(tenant=ctx.tenant)
 
+    def waiting(self) -> "TrainingJobQuerySet":
+        """Those in a team's queue, the next one first."""
+        return self.filter(status__in=LIVE, admitted_at__isnull=True).order_by("-priority", "created_at", "id")
+
 
 class TrainingJob(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -71,6 +76,19 @@ class TrainingJob(models.Model):
     instance_type = models.CharField(max_length=50, blank=True)
     source = models.ForeignKey(SourceArchive, null=True, on_delete=models.PROTECT)
     output_path = models.CharField(max_length=2000)
+    # What it counts for in the quota, and where it may run: a snapshot, whatever becomes of its instance type.
+    cpu_cores = models.PositiveSmallIntegerField()
+    memory_gb = models.PositiveIntegerField()
+    gpu_count = models.PositiveSmallIntegerField(default=0)
+    gpu_type = models.CharField(max_length=63, blank=True)
+    pods = models.PositiveSmallIntegerField(default=1)
+    price_per_hour = models.DecimalField(max_digits=10, decimal_places=4, null=True)
+    # {"node_selector": {}, "tolerations": []}
+    placement = models.JSONField(default=dict)
+    # Whether it may wait in the team's queue, and since when it holds quota; while that is null and it is live, it waits.
+    queue = models.BooleanField(default=False)
+    priority = models.SmallIntegerField(default=0)
+    admitted_at = models.DateTimeField(null=True, default=timezone.now)
     cancel_requested_at = models.DateTimeField(null=True)
     cancelled_by = models.CharField(max_length=150, blank=True)
 
@@ -94,6 +112,9 @@ class TrainingJob(models.Model):
     next_check_at = models.DateTimeField(null=True, default=timezone.now)
     failures = models.PositiveSmallIntegerField(default=0)
 
+    # Its place in the team's queue from 1 on, where a selector has looked it up; no column.
+    queue_position: int | None = None
+
     objects = TrainingJobQuerySet.as_manager()
 
     class Meta:
@@ -103,6 +124,11 @@ class TrainingJob(models.Model):
             models.Index(fields=("tenant", "status", "-created_at", "-id"), name="job_newest_by_status"),
             models.Index(fields=("tenant", "submitted_by", "-created_at", "-id"), name="job_newest_by_owner"),
             models.Index(fields=("tenant", "-created_at", "-id"), name="job_live", condition=Q(status__in=LIVE)),
+            models.Index(
+                fields=("tenant", "-priority", "created_at", "id"),
+                name="job_waiting",
+                condition=Q(status__in=LIVE, admitted_at__isnull=True),
+            ),
             models.Index(fields=("next_check_at",), name="job_due", condition=Q(next_check_at__isnull=False)),
         )
 
@@ -112,6 +138,22 @@ class TrainingJob(models.Model):
     @property
     def ended(self) -> bool:
         return self.status in ENDED
+
+    @property
+    def waits(self) -> bool:
+        """Whether it stands in the team's queue and holds nothing yet."""
+        return self.admitted_at is None and not self.ended
+
+    @property
+    def ask(self) -> Ask:
+        """What it counts for in the team's quota."""
+        return Ask(
+            cpu=self.cpu_cores,
+            memory_gb=self.memory_gb,
+            gpus=self.gpu_count,
+            gpu_type=self.gpu_type,
+            pods=self.pods,
+        )
 
     @property
     def namespace(self) -> str:

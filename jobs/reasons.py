@@ -7,6 +7,9 @@ away by waiting.
 from typing import NamedTuple
 
 
+QUEUED_FOR_QUOTA, EXCEEDS_QUOTA = "QueuedForQuota", "ExceedsQuota"
+
+
 class Reason(NamedTuple):
     sentence: str
     never: bool = False
@@ -16,6 +19,14 @@ class Reason(NamedTuple):
 REASONS: dict[str, Reason] = {
     # pending
     "Queued": Reason("Accepted; it will be handed to the cluster in a moment."),
+    QUEUED_FOR_QUOTA: Reason(
+        "It waits in the team's queue for room in the team's quota, and starts in its turn: by priority, then by age."
+    ),
+    EXCEEDS_QUOTA: Reason(
+        "It asks for more than the team's quota now holds in all; it waits in the team's queue and stands in nobody's way.",
+        True,
+        "Ask for more quota, or cancel it and ask for less.",
+    ),
     "Submitted": Reason("The cluster has the job; no machine has been chosen yet."),
     "Suspended": Reason("The job is held in the cluster."),
     "Unschedulable": Reason("No machine has room for it at the moment; it starts as soon as one does."),
@@ -73,6 +84,7 @@ REASONS: dict[str, Reason] = {
     # cancelled
     "CancelledByUser": Reason("It was cancelled."),
     # timeline only
+    "Admitted": Reason("The team's quota has room for it; it left the team's queue."),
     "CancelRequested": Reason("Somebody asked to cancel it."),
     "CreatedInCluster": Reason("The job was created in the cluster."),
     "LogTruncated": Reason("The log is longer than what is kept; its middle was left out."),

@@ -10,16 +10,18 @@ from django.conf import settings
 from django.db.models import F, Q
 from django.utils import timezone
 
-from jobs import manifests, tokens
+from jobs import manifests, quota, tokens
 from jobs.models import LIVE, JobEvent, Status, TrainingJob
 from platform_portal.errors import forbidden, invalid, not_found
 from tenants.context import TenantContext
-from tenants.models import ClusterContact
+from tenants.models import ClusterContact, InstanceType
+from tenants.selectors.catalogue import instance_types
 
 # What a list shows; a spec can have 64 KiB, so lists leave it in the database.
 LIST_FIELDS = (
     "id", "name", "tenant_id", "owner_id", "submitted_by", "created_at", "instance_type", "status", "reason", "error_message",
     "cancel_requested_at", "started_at", "completed_at", "observed_at", "attempts", "kubernetes_job_name",
+    "cpu_cores", "memory_gb", "gpu_count", "gpu_type", "price_per_hour", "queue", "priority", "admitted_at",
 )  # fmt: skip
 
 
@@ -45,7 +47,10 @@ def jobs_newest(
     after: tuple[datetime, UUID] | None = None,
     with_spec: bool = False,
 ) -> tuple[list[TrainingJob], bool]:
-    """One page of the tenant's jobs, newest first, and whether there are more. One query, by keyset, without a count."""
+    """One page of the tenant's jobs, newest first, and whether there are more.
+
+    One query, by keyset, without a count; one more for the places in the queue when a job on the page waits.
+    """
     jobs = _narrowed(TrainingJob.objects.of(ctx), wanted)
     if after is not None:
         # The row-wise comparison, spelled so that the index on (tenant, created_at, id) serves it.
@@ -56,6 +61,7 @@ def jobs_newest(
     page = list(jobs[: limit + 1])
     for job in page:
         job.tenant = ctx.tenant
+    quota.add_positions(ctx, page[:limit])
     return page[:limit], len(page) > limit
 
 
@@ -66,6 +72,7 @@ def job_get(ctx: TenantContext, job_id: UUID) -> TrainingJob:
         raise not_found("training job")
     if job.tenant_id != ctx.tenant.pk:
         raise forbidden("This training job belongs to another team.")
+    quota.add_positions(ctx, [job])
     return job
 
 
@@ -79,13 +86,16 @@ def job_for_page(ctx: TenantContext, job_id: UUID) -> TrainingJob:
     job = TrainingJob.objects.of(ctx).select_related("tenant", "source").filter(pk=job_id).first()
     if job is None:
         raise not_found("training job in this team")
+    quota.add_positions(ctx, [job])
     return job
 
 
 def jobs_live_of(ctx: TenantContext, job_ids: list[UUID]) -> list[TrainingJob]:
     """Those of the jobs that have not ended, newest first; at most 200."""
     live = TrainingJob.objects.of(ctx).filter(pk__in=job_ids[:200], status__in=LIVE)
-    return list(live.order_by("-created_at", "-id").only(*LIST_FIELDS))
+    found = list(live.order_by("-created_at", "-id").only(*LIST_FIELDS))
+    quota.add_positions(ctx, found)
+    return found
 
 
 def timeline(job: TrainingJob) -> list[JobEvent]:
@@ -110,12 +120,14 @@ def status_counts(ctx: TenantContext, most: int = 1000) -> dict[str, int]:
 
 
 def compute_in_use(ctx: TenantContext) -> dict[str, int]:
-    """Cores, GB of memory and GPUs that the tenant's live jobs ask for."""
-    used = {"cpu_cores": 0, "memory_gb": 0, "gpu_count": 0}
-    for compute in TrainingJob.objects.of(ctx).filter(status__in=LIVE).values_list("spec__compute", flat=True):
-        for key in used:
-            used[key] += int((compute or {}).get(key) or 0)
-    return used
+    """Cores, GB of memory and GPUs that the tenant's admitted live jobs ask for."""
+    held = quota.quota_state(ctx).held
+    return {"cpu_cores": held.cpu, "memory_gb": held.memory_gb, "gpu_count": held.gpus}
+
+
+def machines(ctx: TenantContext) -> list[InstanceType]:
+    """The instance types that the team may use, in the administrator's order."""
+    return instance_types(ctx)
 
 
 def last_seen(job: TrainingJob) -> datetime | None:
@@ -150,6 +162,10 @@ def request_of(job: TrainingJob) -> dict[str, Any]:
         spec.pop("model_output_path")
     if job.instance_type:
         spec["compute"] = job.instance_type
+    if job.queue:
+        spec["queue"] = True
+    if job.priority:
+        spec["priority"] = job.priority
     return spec
 
 
@@ -177,6 +193,8 @@ def job_wish(job: TrainingJob) -> manifests.JobWish:
         gpu_resource=settings.GPU_RESOURCE,
         gpu_node_label=settings.GPU_NODE_LABEL,
         tpu_resource=settings.TPU_RESOURCE,
+        node_selector=job.placement.get("node_selector") or {},
+        tolerations=tuple(job.placement.get("tolerations") or ()),
     )
 
 

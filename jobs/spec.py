@@ -7,12 +7,11 @@ and defaults are those of the contract, section 1.
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from jobs.instance_types import CATALOGUE
 from platform_portal.safejson import problem, text_problem
 
 Errors = dict[str, list[str]]
@@ -23,10 +22,11 @@ MAX_ENV_VARS, MAX_ENV_NAME, MAX_ENV_VALUE, MAX_ENV_TOTAL = 200, 253, 32 * 1024, 
 CPU_CORES, MEMORY_GB, GPU_COUNT = (1, 96), (1, 768), (1, 8)
 DEFAULT_ENTRYPOINT = "python train.py"
 DEFAULT_CPU_CORES, DEFAULT_MEMORY_GB = 4, 16
+PRIORITY = (-10, 10)
 
 FIELDS = (
     "name", "tenant_id", "docker_image", "entrypoint", "source", "code_repo", "code_commit",
-    "data_path", "compute", "hyperparameters", "env_vars", "model_output_path",
+    "data_path", "compute", "hyperparameters", "env_vars", "model_output_path", "queue", "priority",
 )  # fmt: skip
 COMPUTE_FIELDS = ("type", "cpu_cores", "memory_gb", "gpu_count", "gpu_type")
 COMPUTE_TYPES = ("cpu", "gpu", "tpu")
@@ -64,6 +64,8 @@ class Rules:
     tenant: str
     default_image: str
     local_files: bool = False
+    # Name to the ``compute`` object it stands for: the types that the team may use. Looked at when ``compute`` is a name.
+    instance_types: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def schemes(self) -> tuple[str, ...]:
@@ -88,10 +90,12 @@ def clean(payload: Mapping[str, Any], rules: Rules) -> tuple[dict[str, Any], Err
         "code_repo": _repo(given, errors),
         "code_commit": _commit(given, errors),
         "data_path": _url(given, "data_path", rules, errors),
-        "compute": _compute(given, errors),
+        "compute": _compute(given, rules, errors),
         "hyperparameters": _hyperparameters(given, errors),
         "env_vars": _env_vars(given, errors),
         "model_output_path": _url(given, "model_output_path", rules, errors),
+        "queue": _flag(given, "queue", errors),
+        "priority": _priority(given, errors),
     }
     if spec["source"] and spec["code_repo"]:
         errors.add("source", "give either source or code_repo, not both")
@@ -224,14 +228,31 @@ def _has_space(text: str) -> bool:
     return any(char.isspace() or ord(char) < 0x20 or ord(char) == 0x7F for char in text)
 
 
-def _compute(given: Mapping[str, Any], errors: _Errors) -> dict[str, Any]:
+def _flag(given: Mapping[str, Any], field: str, errors: _Errors) -> bool:
+    value = given.get(field, False)
+    if isinstance(value, bool):
+        return value
+    errors.add(field, "must be true or false")
+    return False
+
+
+def _priority(given: Mapping[str, Any], errors: _Errors) -> int:
+    number = given.get("priority", 0)
+    if isinstance(number, bool) or not isinstance(number, int) or not PRIORITY[0] <= number <= PRIORITY[1]:
+        errors.add("priority", f"must be a whole number from {PRIORITY[0]} to {PRIORITY[1]}")
+        return 0
+    return number
+
+
+def _compute(given: Mapping[str, Any], rules: Rules, errors: _Errors) -> dict[str, Any]:
     value = given.get("compute", {})
     if isinstance(value, str):
-        known = CATALOGUE.get(value)
+        known = rules.instance_types.get(value)
         if known is None:
-            errors.add("compute", f"names no instance type; there are {', '.join(CATALOGUE)}")
+            offered = ", ".join(rules.instance_types) or "none; send the object with its sizes"
+            errors.add("compute", f"names no instance type that this team may use; there are {offered}")
             return {}
-        return known.compute
+        return dict(known)
     if not isinstance(value, dict):
         errors.add("compute", "must be an object or the name of an instance type")
         return {}

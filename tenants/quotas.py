@@ -20,6 +20,8 @@ RESOURCES: dict[str, tuple[str, str, str]] = {
     "gpus_per_job": ("quota_gpus_per_job", "GPUs per job", "GPUs"),
 }
 GPU_TYPE = "gpus:"
+# More than anybody can hold; fits the database's integers.
+ANY = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,44 @@ def decide(limits: Limits, held: Held, ask: Ask, *, waiting: int = 0) -> Verdict
     if exceeded or waiting:
         return Verdict(Outcome.WAIT, exceeded, waiting)
     return Verdict(Outcome.NOW)
+
+
+@dataclass(frozen=True)
+class Room:
+    """The most of each resource that may be in use for a wish to fit beside it: ``decide`` as comparisons with one row."""
+
+    cpu: int
+    memory_gb: int
+    gpus: int
+    jobs: int
+    pods: int
+    # Of the wish's own type of GPU, where that is limited.
+    gpus_of_type: int
+
+    def holds(self, held: Held, gpu_type: str) -> bool:
+        most = (self.cpu, self.memory_gb, self.gpus, self.jobs, self.pods, self.gpus_of_type)
+        used = (held.cpu, held.memory_gb, held.gpus, held.jobs, held.pods, held.gpu_types.get(gpu_type, 0))
+        return all(one <= other for one, other in zip(used, most, strict=True))
+
+
+def room_for(limits: Limits, ask: Ask) -> Room | None:
+    """``room.holds(held)`` exactly when ``decide`` with nobody waiting says NOW; ``None`` when no usage would do."""
+    if ask.jobs and ask.gpus > limits.gpus_per_job:
+        return None
+
+    def most(limit: int, asked: int) -> int:
+        return limit - asked if asked else ANY
+
+    of_type = limits.gpu_types.get(ask.gpu_type) if ask.gpu_type else None
+    room = Room(
+        cpu=most(limits.cpu, ask.cpu),
+        memory_gb=most(limits.memory_gb, ask.memory_gb),
+        gpus=most(limits.gpus, ask.gpus),
+        jobs=most(limits.jobs, ask.jobs),
+        pods=most(limits.pods, ask.pods),
+        gpus_of_type=ANY if of_type is None else most(of_type, ask.gpus),
+    )
+    return None if min(room.cpu, room.memory_gb, room.gpus, room.jobs, room.pods, room.gpus_of_type) < 0 else room
 
 
 def limits_of(tenant: Any, now: datetime) -> Limits:

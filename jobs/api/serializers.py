@@ -11,14 +11,13 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from jobs import spec
-from jobs.instance_types import CATALOGUE
 from jobs.models import JobEvent, Status, TrainingJob
 
 LABEL = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 
 
 def job_json(job: TrainingJob) -> dict[str, Any]:
-    """The contract's job. Needs ``tenant`` loaded; does no query."""
+    """The contract's job. Needs ``tenant`` loaded and the place in the queue looked up; does no query."""
     return {
         "id": job.pk,
         "spec": job.spec,
@@ -32,6 +31,10 @@ def job_json(job: TrainingJob) -> dict[str, Any]:
         "kubernetes_job_name": job.kubernetes_job_name or None,
         "metrics": job.metrics,
         "attempts": job.attempts,
+        "queue": job.queue,
+        "priority": job.priority,
+        "queue_position": job.queue_position,
+        "price_per_hour": None if job.price_per_hour is None else float(job.price_per_hour),
         "output_path": job.output_path,
         "cost": None,
         "observed_at": job.observed_at,
@@ -59,10 +62,10 @@ class ComputeSerializer(serializers.Serializer[Any]):
 
 
 @extend_schema_field(
-    {"oneOf": [{"$ref": "#/components/schemas/Compute"}, {"type": "string", "enum": list(CATALOGUE)}], "nullable": True}
+    {"oneOf": [{"$ref": "#/components/schemas/Compute"}, {"type": "string"}], "nullable": True}
 )
 class ComputeField(serializers.JSONField):
-    """An object, or the name of an instance type."""
+    """An object, or the name of an instance type (GET /v1/instance-types)."""
 
 
 class TrainingSpecSerializer(serializers.Serializer[Any]):
@@ -82,6 +85,18 @@ class TrainingSpecSerializer(serializers.Serializer[Any]):
     model_output_path = serializers.CharField(required=False, allow_null=True, max_length=spec.MAX_URL)
 
 
+class TrainingRequestSerializer(TrainingSpecSerializer):
+    queue = serializers.BooleanField(
+        required=False, help_text="Over quota it waits in the team's queue, instead of being refused with a 429."
+    )
+    priority = serializers.IntegerField(
+        required=False,
+        min_value=spec.PRIORITY[0],
+        max_value=spec.PRIORITY[1],
+        help_text="Of a waiting job: the higher one first, then the older one. Above 0 is for leads.",
+    )
+
+
 class TrainingJobSerializer(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     spec = TrainingSpecSerializer()
@@ -95,6 +110,12 @@ class TrainingJobSerializer(serializers.Serializer[Any]):
     kubernetes_job_name = serializers.CharField(allow_null=True)
     metrics = serializers.DictField(child=serializers.FloatField(allow_null=True))
     attempts = serializers.IntegerField()
+    queue = serializers.BooleanField(help_text="Whether it may wait in the team's queue.")
+    priority = serializers.IntegerField()
+    queue_position = serializers.IntegerField(
+        allow_null=True, help_text="Its place in the team's queue, from 1 on; null for what waits for no turn there."
+    )
+    price_per_hour = serializers.FloatField(allow_null=True, help_text="Of its instance type when it was submitted.")
     output_path = serializers.CharField()
     cost = serializers.FloatField(allow_null=True)
     observed_at = serializers.DateTimeField(allow_null=True)

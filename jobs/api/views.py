@@ -61,7 +61,7 @@ class TenantView(APIView):
 class TrainingJobsView(TenantView):
     @extend_schema(
         operation_id="training_jobs_create",
-        request=shapes.TrainingSpecSerializer,
+        request=shapes.TrainingRequestSerializer,
         parameters=[IDEMPOTENCY],
         responses={201: shapes.TrainingJobSerializer} | _errors(403, 409, 413, 415, 429),
     )

@@ -10,7 +10,8 @@ from tenants.models.tenant import Tenant
 class QuotaUsage(models.Model):
     """What the team's admitted live work asks for, and how much of it waits; a submission locks this row and decides by it.
 
-    Kept by triggers in the database, in the transaction of every change of a row that counts, whoever makes it.
+    Kept by triggers in the database, in the transaction of every change of a row that counts, whoever makes it. A change of the
+    tenant's quota takes the row's lock too, so that it is either before a submission's decision or after it.
     """
 
     tenant = models.OneToOneField(Tenant, on_delete=models.CASCADE, primary_key=True, related_name="usage")
@@ -21,6 +22,8 @@ class QuotaUsage(models.Model):
     pods = models.IntegerField(default=0)
     jobs = models.IntegerField(default=0)
     waiting = models.IntegerField(default=0)
+    # The tenant's version: limits that were computed from another one are not decided by.
+    tenant_version = models.PositiveIntegerField(default=0)
 
     def __str__(self) -> str:
         return f"usage of {self.tenant_id}"
