@@ -5,12 +5,13 @@ defaults for secrets; a production start without them is stopped by ``platform_p
 """
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from platform_portal import env
+from platform_portal import env, oidc
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 MODE = env.text("PLATFORM_MODE", "production")
@@ -44,6 +45,9 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "bootstrap",
     "csp",
     "django_htmx",
@@ -59,6 +63,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "platform_portal.origin.OriginMiddleware",
+    "platform_portal.rate_limits.RateLimitMiddleware",
     "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -67,6 +72,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "tenants.accounts.sessions.SessionAgeMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "platform_portal.middleware.DomainErrorMiddleware",
 ]
@@ -98,6 +104,18 @@ DATABASES = {"default": env.database(DATABASE_URL) if DATABASE_URL else {"ENGINE
 if DATABASE_URL:
     DATABASES["default"] |= {"CONN_MAX_AGE": env.number("DATABASE_CONN_MAX_AGE", 600), "CONN_HEALTH_CHECKS": True}
 
+# What all web processes must count together: failed sign-ins. The laptop has no Redis, and shares by its database.
+CACHE_URL = env.text("CACHE_URL")
+CACHES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": CACHE_URL, "KEY_PREFIX": "ml"}
+    if CACHE_URL
+    else {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "platform_cache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
+
 # Where the cluster is. Unset: in-cluster credentials in production, localcluster's own file on the laptop.
 KUBECONFIG = env.text("KUBECONFIG") or (str(VAR_DIR / "cluster" / "kubeconfig") if LAPTOP else "")
 CLUSTER_IS_LOCAL = LAPTOP and not env.text("KUBECONFIG")
@@ -116,6 +134,12 @@ GIT_IMAGE = env.text("GIT_IMAGE", "alpine/git:latest")
 GPU_NODE_LABEL = env.text("GPU_NODE_LABEL", "cloud.google.com/gke-accelerator")
 GPU_RESOURCE = env.text("GPU_RESOURCE", "nvidia.com/gpu")
 TPU_RESOURCE = env.text("TPU_RESOURCE", "google.com/tpu")
+# What the namespaces of teams enforce: the version of the Pod Security Standards, and networks that pods must not reach. By
+# default the addresses at which clouds hand out a node's own credentials; the cluster's pod network is worth adding.
+POD_SECURITY_VERSION = env.text("POD_SECURITY_VERSION", "latest")
+EGRESS_DENIED_NETWORKS = env.networks(
+    "EGRESS_DENIED_NETWORKS", env.words("EGRESS_DENIED_NETWORKS", "169.254.169.254/32,fd00:ec2::254/128")
+)
 # The web tier's upload cap; a JSON body has its own, smaller one in the API.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 FILE_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
@@ -132,11 +156,36 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
-ACCOUNT_ADAPTER = "tenants.accounts.ClosedSignupAdapter"
+ACCOUNT_ADAPTER = "tenants.accounts.adapters.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
-ACCOUNT_SIGNUP_FIELDS = ["email*", "username*", "password1*", "password2*"]
+ACCOUNT_SIGNUP_FIELDS = ["email", "username*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
+# The laptop's browser stays signed in when it is closed; in production the cookie goes with the browser.
+ACCOUNT_SESSION_REMEMBER = LAPTOP
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_REAUTHENTICATION_TIMEOUT = env.number("REAUTHENTICATION_SECONDS", 300)
+# Failed sign-ins: of one account, whoever tries, and from one address, whatever is tried there.
+ACCOUNT_RATE_LIMITS = {"login_failed": "30/5m/ip,5/5m/key", "login": "60/m/ip", "reauthenticate": "10/m/user"}
+MFA_ADAPTER = "tenants.accounts.adapters.MFAAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "ML Platform"
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+# Accounts are made by administrators: an address that nobody has verified is no reason against a second factor.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = LAPTOP
 
+# Identity providers; what is wrong with them is told by platform_portal.checks.
+OIDC, OIDC_PROBLEMS = oidc.read(env.text("OIDC_PROVIDERS"))
+OIDC_LINK_BY_EMAIL = env.flag("OIDC_LINK_BY_EMAIL")
+SOCIALACCOUNT_ADAPTER = "tenants.accounts.single_sign_on.SocialAdapter"
+SOCIALACCOUNT_EMAIL_REQUIRED = False
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+
+# A session ends after this long without activity, and after this long in any case.
+SESSION_IDLE_SECONDS = env.number("SESSION_IDLE_SECONDS", 12 * 3600 if LAPTOP else 30 * 60)
+SESSION_MAX_SECONDS = SESSION_COOKIE_AGE = env.number("SESSION_MAX_SECONDS", 7 * 86400 if LAPTOP else 12 * 3600)
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
@@ -178,6 +227,12 @@ if EMAIL_URL:
 # Keys for scripts: the longest life a token can be given, and the age at which the key that signs JWTs is replaced.
 TOKEN_MAX_DAYS = env.number("TOKEN_MAX_DAYS", 365)
 JWT_KEY_DAYS = env.number("JWT_KEY_DAYS", 30)
+# How often one may ask the API; empty for as often as one likes. Memory counts for each web process by itself.
+RATE_LIMIT_STORAGE_URL = env.text("RATE_LIMIT_STORAGE_URL", CACHE_URL or ("memory://" if LAPTOP else ""))
+RATE_LIMIT_ADDRESS = env.rates("RATE_LIMIT_ADDRESS", "1200/minute")
+RATE_LIMIT_TOKEN = env.rates("RATE_LIMIT_TOKEN", "600/minute")
+RATE_LIMIT_JOB_TOKEN = env.rates("RATE_LIMIT_JOB_TOKEN", "6000/minute")
+RATE_LIMIT_AUTH_FAILURES = env.rates("RATE_LIMIT_AUTH_FAILURES", "30/minute")
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -1,5 +1,6 @@
 """Every address of the portal."""
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path
@@ -33,10 +34,13 @@ urlpatterns = [
     path("", tenant_views.home, name="home"),
     path("v1/", include((api, "api"))),
     path("metrics", metrics, name="metrics"),
-    path("accounts/", include("allauth.urls")),
+    path("accounts/", include("tenants.accounts.urls")),
     path("admin/", admin.site.urls),
     path("t/<slug:tenant>/", include("jobs.urls")),
 ]
+# The admin has no door of its own: lock-out and second factors hold there too.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 handler400 = "platform_portal.fallbacks.handle_400"
 handler404 = "platform_portal.fallbacks.handle_404"
 handler500 = "platform_portal.fallbacks.handle_500"
+handler429 = "tenants.accounts.adapters.too_many_requests"

@@ -8,7 +8,10 @@ class TenantsConfig(AppConfig):
     name = "tenants"
 
     def ready(self) -> None:
+        from tenants.accounts import sessions
+
         post_migrate.connect(_defaults, sender=self)
+        sessions.connect()
 
 
 def _defaults(using: str, **kwargs: Any) -> None:

@@ -4,6 +4,7 @@ from tenants.models.audit import AuditEntry, Notification
 from tenants.models.catalogue import InstanceType
 from tenants.models.people import Membership, Role, RoleRule
 from tenants.models.quota import QuotaRequest, QuotaUsage
+from tenants.models.sign_in import GrantedAdmin, UserSession
 from tenants.models.tenant import (
     ClusterContact,
     CostCenter,
@@ -20,6 +21,7 @@ __all__ = [
     "AuditEntry",
     "ClusterContact",
     "CostCenter",
+    "GrantedAdmin",
     "IdempotencyRecord",
     "InstanceType",
     "IssuerRule",
@@ -34,5 +36,6 @@ __all__ = [
     "SigningKey",
     "Tenant",
     "TrustedIssuer",
+    "UserSession",
     "validate_slug",
 ]

@@ -17,7 +17,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from platform_portal.errors import DomainError
-from tenants.accounts import ClosedSignupAdapter
+from tenants.accounts.adapters import AccountAdapter
 from tenants.context import TenantContext
 from tenants.context_processors import tenancy
 from tenants.demo import DEMO_TENANTS, DEMO_TOKENS, DEMO_USERS
@@ -178,7 +178,7 @@ def test_the_frame_of_a_page_knows_its_person_s_teams(ours: Team) -> None:
 
 
 def test_nobody_signs_up(db: None) -> None:
-    assert not ClosedSignupAdapter().is_open_for_signup(RequestFactory().get("/"))
+    assert not AccountAdapter().is_open_for_signup(RequestFactory().get("/"))
 
 
 def test_the_first_page_leads_to_the_first_team_or_says_how_to_get_one(ours: Team) -> None:
