@@ -1,4 +1,4 @@
-"""Periodic tidying: what has served its time is removed; each step may be repeated or cut off at any point."""
+"""Periodic tidying: what has served its time is removed, what is counted is checked; each step may be repeated or cut off."""
 
 import logging
 from datetime import timedelta
@@ -6,6 +6,7 @@ from datetime import timedelta
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
+from jobs import usage
 from jobs.models import SourceArchive
 from tenants import idempotency
 
@@ -14,7 +15,7 @@ UNUSED_SOURCE_DAYS = 30
 
 
 def run() -> None:
-    """Removes expired idempotency records and sessions, and uploads that no job ever used."""
+    """Removes expired idempotency records and sessions, and uploads that no job ever used; puts wrong usage right."""
     records = idempotency.delete_expired()
     old = timezone.now() - timedelta(days=UNUSED_SOURCE_DAYS)
     # The bytes stay: another upload with the same digest may stand on them.
@@ -22,3 +23,5 @@ def run() -> None:
     sessions, _ = Session.objects.filter(expire_date__lt=timezone.now()).delete()
     if records or sources or sessions:
         log.info("removed %d idempotency records, %d unused uploads, %d sessions", records, sources, sessions)
+    for drift in usage.usage_drift():
+        usage.usage_repair(tenant_id=drift.tenant_id)

@@ -48,6 +48,8 @@ class Row:
     attempts: int = 0
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    # It stands in the team's queue: nothing is made for it before the queue lets it go.
+    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ def decide(row: Row, seen: Seen, now: datetime) -> Decision:
         return _ended(row, seen)
     if row.cancel_requested_at is not None:
         return _cancelling(row, seen, now)
+    if row.waits:
+        return Decision()
     if seen.job is None:
         return _without_job(row, seen, now)
     # What has succeeded stays so, also when somebody tidies the Job away before its end was written down.

@@ -22,7 +22,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connections
 from django.utils import timezone
 
-from jobs import lifecycle, logs, manifests, writeback
+from jobs import lifecycle, logs, manifests, queue, writeback
 from jobs.events import EventWriter
 from jobs.lifecycle import Action, Decision, Row
 from jobs.models import LIVE, TrainingJob
@@ -53,7 +53,7 @@ WATCH_DELAY_SECONDS = 0.25
 ROW_FIELDS = (
     "id", "name", "tenant", "created_at", "status", "reason", "cancel_requested_at", "cancelled_by", "cluster_uid",
     "error_message", "exit_code", "attempts", "started_at", "completed_at", "observed_at", "next_check_at", "failures", "version",
-    "kubernetes_job_name", "lease_until",
+    "kubernetes_job_name", "lease_until", "admitted_at",
 )  # fmt: skip
 
 
@@ -146,7 +146,7 @@ class Reconciler:
         if self._started_in_view or not self.view.synced:
             return
         self._started_in_view = True
-        live = TrainingJob.objects.filter(status__in=LIVE).values_list("pk", flat=True)
+        live = TrainingJob.objects.filter(status__in=LIVE, admitted_at__isnull=False).values_list("pk", flat=True)
         known = {str(pk) for pk in live.iterator(chunk_size=5000)}
         with self._lock:
             self._dirty |= known
@@ -154,6 +154,7 @@ class Reconciler:
         log.info("the cluster is in view; %d live jobs to compare", len(known))
 
     def _sweep(self) -> None:
+        queue.admit_waiting(timezone.now())
         due = TrainingJob.objects.filter(next_check_at__lte=timezone.now()).order_by("next_check_at")
         for job_id in due.values_list("pk", flat=True)[: 5 * BATCH]:
             self.mark(str(job_id))
@@ -362,6 +363,9 @@ class Reconciler:
         for outcome in outcomes:
             if outcome.job.pk not in written:
                 self._again(str(outcome.job.pk), 0.5)
+        if any(outcome.fields.get("status") in lifecycle.ENDED for outcome in outcomes):
+            # What it held is free: the next in the team's queue need not wait for the sweep's time.
+            self.sweep_now()
 
     def _remember(self, job: TrainingJob, decision: Decision, now: datetime) -> None:
         if decision.check_again_at is not None:
@@ -380,6 +384,7 @@ def _row(job: TrainingJob) -> Row:
         attempts=job.attempts,
         started_at=job.started_at,
         completed_at=job.completed_at,
+        waits=job.waits,
     )
 
 

@@ -98,6 +98,14 @@ def jobs_live_of(ctx: TenantContext, job_ids: list[UUID]) -> list[TrainingJob]:
     return found
 
 
+def jobs_waiting(ctx: TenantContext, *, limit: int) -> list[TrainingJob]:
+    """The head of the team's queue, the next one first, each with its place."""
+    waiting = TrainingJob.objects.of(ctx).waiting().only(*LIST_FIELDS).annotate(compute=F("spec__compute"))
+    found = list(waiting[:limit])
+    quota.add_positions(ctx, found)
+    return found
+
+
 def timeline(job: TrainingJob) -> list[JobEvent]:
     """The job's story, oldest first; bounded, because a crash loop can talk for days."""
     newest = list(JobEvent.objects.filter(job=job).order_by("-at", "-id")[:500])

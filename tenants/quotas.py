@@ -216,6 +216,21 @@ def held_of(usage: Any) -> Held:
     )
 
 
+def with_ask(held: Held, ask: Ask) -> Held:
+    """What is held once this wish has been admitted too."""
+    gpu_types = dict(held.gpu_types)
+    if ask.gpu_type and ask.gpus:
+        gpu_types[ask.gpu_type] = gpu_types.get(ask.gpu_type, 0) + ask.gpus
+    return Held(
+        cpu=held.cpu + ask.cpu,
+        memory_gb=held.memory_gb + ask.memory_gb,
+        gpus=held.gpus + ask.gpus,
+        jobs=held.jobs + ask.jobs,
+        pods=held.pods + ask.pods,
+        gpu_types=gpu_types,
+    )
+
+
 def _never(one: Exceeded) -> str:
     if one.resource == "gpus_per_job":
         return f"A job of this team may have at most {_amount(one, one.limit)}; this one asks for {one.requested}."

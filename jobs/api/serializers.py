@@ -61,9 +61,7 @@ class ComputeSerializer(serializers.Serializer[Any]):
     gpu_type = serializers.CharField(max_length=63, required=False, help_text="For example nvidia-tesla-v100.")
 
 
-@extend_schema_field(
-    {"oneOf": [{"$ref": "#/components/schemas/Compute"}, {"type": "string"}], "nullable": True}
-)
+@extend_schema_field({"oneOf": [{"$ref": "#/components/schemas/Compute"}, {"type": "string"}], "nullable": True})
 class ComputeField(serializers.JSONField):
     """An object, or the name of an instance type (GET /v1/instance-types)."""
 
@@ -122,6 +120,41 @@ class TrainingJobSerializer(serializers.Serializer[Any]):
     url = serializers.URLField()
 
 
+class ExceededSerializer(serializers.Serializer[Any]):
+    resource = serializers.CharField(help_text="cpu, memory_gb, gpus, gpus:<type>, jobs, pods or gpus_per_job.")
+    limit = serializers.IntegerField()
+    used = serializers.IntegerField()
+    requested = serializers.IntegerField()
+
+
+class QuotaSerializer(serializers.Serializer[Any]):
+    limits = serializers.DictField(child=serializers.IntegerField())
+    used = serializers.DictField(child=serializers.IntegerField())
+    left = serializers.DictField(child=serializers.IntegerField())
+    waiting = serializers.IntegerField(help_text="Jobs in the team's queue.")
+
+
+class PreviewSerializer(serializers.Serializer[Any]):
+    outcome = serializers.ChoiceField(choices=("now", "wait", "never"))
+    detail = serializers.CharField()
+    exceeded = ExceededSerializer(many=True)
+    left = serializers.DictField(child=serializers.IntegerField())
+    queue_position_if_queued = serializers.IntegerField(
+        allow_null=True,
+        help_text='The place in the queue that it would have with "queue": true; null unless it would wait.',
+    )
+
+
+class InstanceTypeSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    description = serializers.CharField(allow_blank=True)
+    cpu_cores = serializers.IntegerField()
+    memory_gb = serializers.IntegerField()
+    gpu_count = serializers.IntegerField()
+    gpu_type = serializers.CharField(allow_null=True)
+    price_per_hour = serializers.FloatField()
+
+
 class JobEventSerializer(serializers.Serializer[Any]):
     at = serializers.DateTimeField()
     source = serializers.ChoiceField(choices=JobEvent.Source.choices)  # type: ignore[assignment]
@@ -167,3 +200,11 @@ class ErrorSerializer(serializers.Serializer[Any]):
     errors = serializers.DictField(  # type: ignore[assignment]
         child=serializers.ListField(child=serializers.CharField()), required=False
     )
+
+
+class QuotaExceededSerializer(ErrorSerializer):
+    exceeded = ExceededSerializer(many=True)
+    fits = serializers.ChoiceField(
+        choices=("later", "never"), help_text="later: once other work ends; never: the quota could not hold it at all."
+    )
+    waiting = serializers.IntegerField(help_text="How many jobs of the team's queue go before it.")

@@ -30,7 +30,7 @@ IDEMPOTENCY = OpenApiParameter(
 ERRORS = {code: OpenApiResponse(shapes.ErrorSerializer) for code in (400, 401, 403, 404, 409, 413, 415, 429, 503)}
 
 
-def _errors(*codes: int) -> dict[int, OpenApiResponse]:
+def errors(*codes: int) -> dict[int, OpenApiResponse]:
     return {code: ERRORS[code] for code in (400, 401, 503, *codes)}
 
 
@@ -63,7 +63,7 @@ class TrainingJobsView(TenantView):
         operation_id="training_jobs_create",
         request=shapes.TrainingRequestSerializer,
         parameters=[IDEMPOTENCY],
-        responses={201: shapes.TrainingJobSerializer} | _errors(403, 409, 413, 415, 429),
+        responses={201: shapes.TrainingJobSerializer, 429: shapes.QuotaExceededSerializer} | errors(403, 409, 413, 415),
     )
     def post(self, request: Request) -> Response:
         """Submit a training job."""
@@ -84,7 +84,7 @@ class TrainingJobsView(TenantView):
             OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
             OpenApiParameter("cursor", str, description="From the Link header of the page before."),
         ],
-        responses={200: shapes.TrainingJobSerializer(many=True)} | _errors(),
+        responses={200: shapes.TrainingJobSerializer(many=True)} | errors(),
     )
     def get(self, request: Request) -> Response:
         """List the team's training jobs, newest first."""
@@ -98,12 +98,12 @@ class TrainingJobsView(TenantView):
 
 
 class TrainingJobView(TenantView):
-    @extend_schema(operation_id="training_jobs_get", responses={200: shapes.TrainingJobSerializer} | _errors(403, 404))
+    @extend_schema(operation_id="training_jobs_get", responses={200: shapes.TrainingJobSerializer} | errors(403, 404))
     def get(self, request: Request, job_id: UUID) -> Response:
         """Look at a training job."""
         return Response(shapes.job_json(selectors.job_get(self.ctx, job_id)))
 
-    @extend_schema(operation_id="training_jobs_cancel", responses={204: None} | _errors(403, 404, 409))
+    @extend_schema(operation_id="training_jobs_cancel", responses={204: None} | errors(403, 404, 409))
     def delete(self, request: Request, job_id: UUID) -> Response:
         """Cancel a training job. Repeating it changes nothing."""
         selectors.job_get(self.ctx, job_id)
@@ -128,7 +128,7 @@ class TrainingJobLogsView(TenantView):
                 "tail", {"type": "integer", "minimum": 1, "maximum": logs.MAX_TAIL_LINES}, description="In lines."
             ),
         ],
-        responses={(200, "text/plain"): OpenApiTypes.STR} | _errors(403, 404),
+        responses={(200, "text/plain"): OpenApiTypes.STR} | errors(403, 404),
     )
     def get(self, request: Request, job_id: UUID) -> HttpResponse:
         """Read the log. X-Log-Offset is where to go on, X-Log-Complete whether nothing more can come."""
@@ -146,7 +146,7 @@ class TrainingJobLogsView(TenantView):
 
 class TrainingJobEventsView(TenantView):
     @extend_schema(
-        operation_id="training_jobs_events", responses={200: shapes.JobEventSerializer(many=True)} | _errors(403, 404)
+        operation_id="training_jobs_events", responses={200: shapes.JobEventSerializer(many=True)} | errors(403, 404)
     )
     def get(self, request: Request, job_id: UUID) -> Response:
         """The timeline, oldest first."""
@@ -155,7 +155,7 @@ class TrainingJobEventsView(TenantView):
 
 
 class TrainingJobFilesView(TenantView):
-    @extend_schema(operation_id="training_jobs_files", responses={200: shapes.FilesSerializer} | _errors(403, 404))
+    @extend_schema(operation_id="training_jobs_files", responses={200: shapes.FilesSerializer} | errors(403, 404))
     def get(self, request: Request, job_id: UUID) -> Response:
         """List what the job wrote below its output path."""
         job = selectors.job_get(self.ctx, job_id)
@@ -167,7 +167,7 @@ class TrainingJobFilesView(TenantView):
 class TrainingJobFileView(TenantView):
     @extend_schema(
         operation_id="training_jobs_file",
-        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY} | _errors(403, 404),
+        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY} | errors(403, 404),
     )
     def get(self, request: Request, job_id: UUID, path: str) -> StreamingHttpResponse:
         """Download a file that the job wrote."""
@@ -181,7 +181,7 @@ class TrainingJobMetricsView(APIView):
     @extend_schema(
         operation_id="training_jobs_metrics",
         request=shapes.MetricsSerializer,
-        responses={202: shapes.MetricsAcceptedSerializer} | _errors(403, 409, 413, 415),
+        responses={202: shapes.MetricsAcceptedSerializer} | errors(403, 409, 413, 415),
     )
     def post(self, request: Request, job_id: UUID) -> Response:
         """Report metrics from the training program, one step or {"points": [...]}; a step sent again replaces itself."""
@@ -220,7 +220,7 @@ class SourcesView(TenantView):
         operation_id="sources_create",
         request={"multipart/form-data": shapes.SourceUploadSerializer},
         parameters=[IDEMPOTENCY],
-        responses={201: shapes.SourceSerializer} | _errors(403, 409, 413, 415),
+        responses={201: shapes.SourceSerializer} | errors(403, 409, 413, 415),
     )
     def post(self, request: Request) -> Response:
         """Upload code: a zip or tar.gz archive, or a single .py file."""
