@@ -5,18 +5,20 @@ that a chosen source of code has to be given.
 """
 
 import json
+import re
 import secrets
 import shlex
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from django import forms
 
-from jobs import spec
-from jobs.instance_types import CATALOGUE
+from jobs import presenters, spec
 from jobs.models import SourceArchive
 from platform_portal import safejson
 from platform_portal.errors import DomainError
+from tenants.models import InstanceType
 
 CUSTOM = "custom"
 UPLOAD, GIT, IMAGE = "upload", "git", "image"
@@ -84,14 +86,10 @@ class SubmitForm(forms.Form):
         help_text="Empty: the default branch as it is when the job starts.",
         widget=forms.TextInput(attrs={"spellcheck": "false"}),
     )
-    instance_type = forms.ChoiceField(
-        label="Machine",
-        required=False,
-        initial=DEFAULT_INSTANCE,
-        choices=[(item.name, item.label) for item in CATALOGUE.values()] + [(CUSTOM, "Custom …")],
-    )
-    compute_type = forms.ChoiceField(
-        label="Type", required=False, choices=[(kind, kind.upper()) for kind in spec.COMPUTE_TYPES]
+    # Whether a machine may be chosen is a rule; the list only offers.
+    instance_type = forms.CharField(label="Machine", required=False, widget=forms.Select)
+    compute_type = forms.CharField(
+        label="Type", required=False, widget=forms.Select(choices=[(kind, kind.upper()) for kind in spec.COMPUTE_TYPES])
     )
     cpu_cores = forms.CharField(
         label="CPU cores",
@@ -108,6 +106,12 @@ class SubmitForm(forms.Form):
     gpu_count = forms.CharField(label="GPUs", required=False, widget=forms.TextInput(attrs={"inputmode": "numeric"}))
     gpu_type = forms.CharField(
         label="GPU model", required=False, widget=forms.TextInput(attrs={"placeholder": "nvidia-a100"})
+    )
+    queue = forms.BooleanField(
+        label="Wait in the team's queue if the quota is full",
+        required=False,
+        help_text="It then starts by itself, by priority and age. Otherwise it is refused while the quota is full.",
+        widget=forms.CheckboxInput(attrs={"class": "form-check-input"}),
     )
     entrypoint = forms.CharField(
         label="Command",
@@ -145,13 +149,26 @@ class SubmitForm(forms.Form):
         widget=forms.TextInput(attrs={"placeholder": "s3://bucket/models/", "spellcheck": "false"}),
     )
 
-    MORE = ("entrypoint", "docker_image", "data_path", "hyperparameters", "env_vars", "model_output_path")
+    priority = forms.CharField(
+        required=False,
+        help_text="The team's queue goes by priority, then by age. Empty: 0. Only a lead may go above 0.",
+        widget=forms.TextInput(attrs={"placeholder": "0", "autocomplete": "off"}),
+    )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    MORE = ("entrypoint", "docker_image", "data_path", "hyperparameters", "env_vars", "model_output_path", "priority")
+
+    def __init__(self, *args: Any, machines: Sequence[InstanceType], currency: str = "", **kwargs: Any) -> None:
+        """``machines`` are those that the team may use, ``currency`` is what their prices are in."""
         super().__init__(*args, **kwargs)
+        self.sizes = {machine.name: machine.compute for machine in machines}
+        names = list(self.sizes)
+        self.default_machine = DEFAULT_INSTANCE if DEFAULT_INSTANCE in names else (names or [CUSTOM])[0]
+        choices = [(machine.name, presenters.machine_text(machine, currency)) for machine in machines]
+        self.fields["instance_type"].initial = self.default_machine
+        self.fields["instance_type"].widget = forms.Select(choices=[*choices, (CUSTOM, "Custom …")])
         for field in self.fields.values():
             kind = "form-select" if isinstance(field.widget, forms.Select) else "form-control"
-            if not isinstance(field.widget, forms.RadioSelect | forms.HiddenInput):
+            if not isinstance(field.widget, forms.RadioSelect | forms.HiddenInput | forms.CheckboxInput):
                 field.widget.attrs["class"] = kind
 
     def payload(self, source: SourceArchive | None) -> dict[str, Any]:
@@ -159,14 +176,38 @@ class SubmitForm(forms.Form):
         typed = {name: value for name, value in self.cleaned_data.items() if isinstance(value, str)}
         payload: dict[str, Any] = {"name": typed.get("name", "")}
         payload |= self._code(typed, source)
-        payload["compute"] = self._compute(typed)
+        payload["compute"] = self.compute()
         for name in ("entrypoint", "docker_image", "data_path", "model_output_path"):
             if typed.get(name):
                 payload[name] = typed[name]
         for name, as_json in (("hyperparameters", True), ("env_vars", False)):
             if typed.get(name):
                 payload[name] = self._object(name, typed[name], as_json)
-        return payload
+        return payload | self.place_in_queue()
+
+    def place_in_queue(self) -> dict[str, Any]:
+        """Whether the job may wait, and before whom."""
+        found: dict[str, Any] = {"queue": True} if self["queue"].value() else {}
+        if given := self._given("priority"):
+            found["priority"] = _whole(given)
+        return found
+
+    def compute(self) -> Any:
+        """The machine that is chosen, as the API takes it: a name, or the sizes. Also of a form that nobody has sent yet."""
+        chosen = self._given("instance_type") or self.default_machine
+        if chosen != CUSTOM:
+            return chosen
+        compute: dict[str, Any] = {"type": self._given("compute_type") or "cpu"}
+        for name in ("cpu_cores", "memory_gb", "gpu_count"):
+            if given := self._given(name):
+                compute[name] = _whole(given)
+        if given := self._given("gpu_type"):
+            compute["gpu_type"] = given
+        if compute["type"] != "gpu":
+            # The GPU's fields are out of sight then; what was typed before is no wish.
+            compute.pop("gpu_count", None)
+            compute.pop("gpu_type", None)
+        return compute
 
     def add_domain_error(self, error: DomainError) -> None:
         """Puts what the rules said beside the fields it is about; what is about none of them goes on top."""
@@ -185,11 +226,23 @@ class SubmitForm(forms.Form):
         """Whether the folded part holds something that the person has to see."""
         return any(self[name].value() or self[name].errors for name in self.MORE)
 
+    def sentences(self, error: DomainError) -> str:
+        """What the rules said, in the form's own words and one after the other."""
+        found = []
+        for path, sentences in error.fields.items():
+            name, part = self._field_of(path)
+            found += [_sentence(part or (str(self[name].label) if name else path), sentence) for sentence in sentences]
+        return " ".join(found) or error.message
+
     def mark_errors(self) -> None:
         """Frames the fields that are wrong, once all errors are known."""
         for name in self.errors:
             if name in self.fields and "class" in self.fields[name].widget.attrs:
                 self.fields[name].widget.attrs["class"] += " is-invalid"
+
+    def _given(self, name: str) -> str:
+        """What stands in a field, right or wrong."""
+        return str(self[name].value() or "").strip()
 
     def _code(self, typed: dict[str, str], source: SourceArchive | None) -> dict[str, Any]:
         kind = typed.get("source_kind") or UPLOAD
@@ -208,22 +261,6 @@ class SubmitForm(forms.Form):
         if source.kind == SourceArchive.Kind.FILE and source.filename != "train.py" and not typed.get("entrypoint"):
             found["entrypoint"] = f"python {shlex.quote(source.filename)}"
         return found
-
-    def _compute(self, typed: dict[str, str]) -> Any:
-        chosen = typed.get("instance_type") or DEFAULT_INSTANCE
-        if chosen != CUSTOM:
-            return chosen
-        compute: dict[str, Any] = {"type": typed.get("compute_type") or "cpu"}
-        for name in ("cpu_cores", "memory_gb", "gpu_count"):
-            if typed.get(name):
-                compute[name] = _whole(typed[name])
-        if typed.get("gpu_type"):
-            compute["gpu_type"] = typed["gpu_type"]
-        if compute["type"] != "gpu":
-            # The GPU's fields are out of sight then; what was typed before is no wish.
-            compute.pop("gpu_count", None)
-            compute.pop("gpu_type", None)
-        return compute
 
     def _object(self, name: str, text: str, as_json: bool) -> dict[str, Any]:
         if text.lstrip().startswith("{"):
@@ -254,8 +291,11 @@ class SubmitForm(forms.Form):
         return (name, part) if name in self.fields else (None, "")
 
 
-def initial_of(request: dict[str, Any], instance_type: str) -> dict[str, Any]:
-    """The form's values for a request, so that a job can be run again with changes."""
+def initial_of(request: Mapping[str, Any], sizes: Mapping[str, Any], offered: Collection[str]) -> dict[str, Any]:
+    """The form's values for a request, so that a job can be run again with changes.
+
+    A machine that is not ``offered`` any more becomes its ``sizes``, those that the job had.
+    """
     initial: dict[str, Any] = {
         name: request[name]
         for name in ("name", "source", "code_repo", "code_commit", "entrypoint", "docker_image", "data_path")
@@ -265,14 +305,13 @@ def initial_of(request: dict[str, Any], instance_type: str) -> dict[str, Any]:
     initial["source_kind"] = UPLOAD if request.get("source") else GIT if request.get("code_repo") else IMAGE
     initial["hyperparameters"] = _lines(request.get("hyperparameters") or {}, as_json=True)
     initial["env_vars"] = _lines(request.get("env_vars") or {}, as_json=False)
+    initial |= {"queue": bool(request.get("queue")), "priority": str(request.get("priority") or "")}
     compute = request.get("compute")
-    if isinstance(compute, dict):
-        initial |= {"instance_type": CUSTOM, "compute_type": compute.get("type", "cpu")}
-        initial |= {
-            name: compute[name] for name in ("cpu_cores", "memory_gb", "gpu_count", "gpu_type") if name in compute
-        }
-    else:
-        initial["instance_type"] = instance_type or DEFAULT_INSTANCE
+    if isinstance(compute, str) and compute in offered:
+        return initial | {"instance_type": compute}
+    given = compute if isinstance(compute, Mapping) else sizes
+    initial |= {"instance_type": CUSTOM, "compute_type": given.get("type", "cpu")}
+    initial |= {name: given[name] for name in ("cpu_cores", "memory_gb", "gpu_count", "gpu_type") if given.get(name)}
     return initial
 
 
@@ -315,7 +354,7 @@ def _json_or_text(text: str) -> Any:
 
 def _whole(text: str) -> Any:
     """A number where it is one; anything else goes to the rules as it is, and they say what is wrong."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else text
 
 
 def _sentence(subject: str, rest: str) -> str:

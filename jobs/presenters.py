@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -16,9 +17,11 @@ from django.conf import settings
 from jobs import reasons
 from jobs.models import JobEvent, Status, TrainingJob
 from tenants.context import TenantContext
+from tenants.models import InstanceType
+from tenants.quotas import Outcome, Verdict
 
 # Waiting for room is a wait of unknown length: people want to hear that it will end by itself.
-WAITING_FOR_ROOM = ("Unschedulable", "QuotaExceeded")
+WAITING_FOR_ROOM = ("Unschedulable", "QuotaExceeded", reasons.QUEUED_FOR_QUOTA)
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,21 @@ class Shown:
     job: TrainingJob
     can_cancel: bool
     can_rerun: bool
+    # What a waiting job would meet now, where somebody has looked.
+    verdict: Verdict | None = None
 
     @property
     def sentence(self) -> str:
+        if self.job.queue_position is not None:
+            return f"Waiting for quota, {ordinal_text(self.job.queue_position)} in the queue."
         return reasons.sentence(self.job.reason)
+
+    @property
+    def waits_for(self) -> str:
+        """What has to happen before a waiting job starts."""
+        if self.verdict is None:
+            return ""
+        return "It is about to start." if self.verdict.outcome is Outcome.NOW else self.verdict.sentence
 
     @property
     def remedy(self) -> str:
@@ -62,9 +76,9 @@ class Shown:
         return self.job.started_at or self.job.created_at
 
 
-def shown(job: TrainingJob, ctx: TenantContext) -> Shown:
+def shown(job: TrainingJob, ctx: TenantContext, verdict: Verdict | None = None) -> Shown:
     may_cancel = not job.ended and job.cancel_requested_at is None and ctx.can_manage(job.owner_id, job.submitted_by)
-    return Shown(job, may_cancel, ctx.can_submit)
+    return Shown(job, may_cancel, ctx.can_submit, verdict)
 
 
 @dataclass(frozen=True)
@@ -96,6 +110,35 @@ def compute_text(compute: Mapping[str, Any]) -> str:
     model = str(compute.get("gpu_type") or "GPU").removeprefix("nvidia-")
     parts = [f"{compute.get('cpu_cores', '?')} CPU", f"{compute.get('memory_gb', '?')} GB"]
     return " · ".join(parts + ([f"{gpus} × {model}"] if gpus else []))
+
+
+def price_text(price: Decimal, currency: str) -> str:
+    """An hour's price with at least two decimals, and more where the price has them; nothing for what is free."""
+    if not price:
+        return ""
+    exact = price.normalize()
+    places = max(2, -int(exact.as_tuple().exponent))
+    return f"{exact:,.{places}f} {currency}".strip() + " per hour"
+
+
+def cost_text(job: TrainingJob, currency: str) -> str:
+    """What an ended job has cost, by the price that its machine had when it was submitted."""
+    if not job.price_per_hour or job.started_at is None or job.completed_at is None:
+        return ""
+    hours = Decimal((job.completed_at - job.started_at).total_seconds()) / 3600
+    cost = job.price_per_hour * hours
+    return f"{cost:,.2f} {currency}".strip() if cost >= Decimal("0.01") else f"less than 0.01 {currency}".strip()
+
+
+def machine_text(machine: InstanceType, currency: str) -> str:
+    """A machine as the form offers it."""
+    price = price_text(machine.price_per_hour, currency)
+    return f"{machine.label} · {price}" if price else machine.label
+
+
+def ordinal_text(number: int) -> str:
+    last = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{last}"
 
 
 def ago_text(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from jobs.views import job, submit, team
+from jobs.views import job, quota, submit, team
 
 app_name = "jobs"
 JOB = "jobs/<uuid:job_id>"
@@ -12,6 +12,7 @@ urlpatterns = [
     path("jobs/cancel", team.cancel_many, name="cancel_many"),
     path("jobs/new", submit.submit, name="submit"),
     path("jobs/new/preview", submit.preview, name="preview"),
+    path("jobs/new/quota", quota.quota, name="quota"),
     path(JOB, job.overview, name="detail"),
     path(f"{JOB}/logs", job.log, name="log"),
     path(f"{JOB}/logs/part", job.log_part, name="log_part"),

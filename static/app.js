@@ -126,7 +126,7 @@
   // Live parts: nobody looks at a hidden page, and what had the focus keeps it.
   var focused = null, opened = [];
   document.addEventListener("htmx:beforeRequest", function (event) {
-    if (event.target.id === "poll" && document.hidden) event.preventDefault();
+    if ((event.target.id === "poll" || event.target.id === "quota") && document.hidden) event.preventDefault();
   });
   document.addEventListener("visibilitychange", function () {
     if (!document.hidden) document.body.dispatchEvent(new CustomEvent("poke"));

@@ -95,6 +95,7 @@ TABLE: dict[str, dict[str, Row]] = {
     "jobs:submit": UNKNOWN
     | {"GET": page(SIGN_IN, 403, 200, 200, 404, 200), "POST": page(SIGN_IN, 403, 400, 400, 404, 400)},
     "jobs:preview": UNKNOWN | {"POST": page(SIGN_IN, 200, 200, 200, 404, 200)},
+    "jobs:quota": UNKNOWN | {"POST": page(SIGN_IN, 403, 200, 200, 404, 200)},
     "jobs:rerun_form": UNKNOWN | {"GET": page(SIGN_IN, 403, 200, 200, 404, 200)},
     "jobs:rerun": UNKNOWN | {"POST": page(SIGN_IN, 403, "/t/ours/jobs/", "/t/ours/jobs/", 404, "/t/ours/jobs/")},
     # Whatever does not confirm gets the question.

@@ -110,6 +110,11 @@ def number(value: Any) -> str:
 
 
 @register.filter
+def ordinal(number: int) -> str:
+    return presenters.ordinal_text(number)
+
+
+@register.filter
 def fields(form: Any, names: str) -> list[BoundField]:
     """Some fields of a form, by their names."""
     return [form[name] for name in names.split(",")]

@@ -21,6 +21,7 @@ from django.views.decorators.http import require_POST, require_safe
 from jobs import charts, forms, log_pages, logs, metrics, outputs, presenters, selectors, services
 from jobs.api.views import download
 from jobs.models import TrainingJob
+from jobs.quota import QuotaExceeded, waiting_verdict
 from jobs.views.shared import came_from, fragment, here, live_page, seen_fragment
 from platform_portal.errors import DomainError, invalid
 from tenants.context import TenantContext
@@ -144,7 +145,8 @@ def rerun(request: HttpRequest, ctx: TenantContext, job_id: UUID) -> HttpRespons
     try:
         _, new_id = once(ctx, f"page-rerun-{key}-{job.pk}" if key else None, str(job.pk), produce)
     except DomainError as error:
-        messages.error(request, f"{job.name} could not be run again: {error.message}")
+        why = error.verdict.sentence if isinstance(error, QuotaExceeded) else error.message
+        messages.error(request, f"{job.name} could not be run again: {why}")
         return redirect("jobs:rerun_form", ctx.tenant.slug, job.pk)
     messages.success(request, f"Submitted again, as it was for {job.name}.")
     return redirect("jobs:detail", ctx.tenant.slug, new_id)
@@ -162,9 +164,9 @@ def _tab(
     """A tab: the job's head above, the tab's own part below; both follow the job while it lives."""
     job = selectors.job_for_page(ctx, job_id)
     is_live = not job.ended or (job.completed_at is not None and timezone.now() - job.completed_at < AFTERWARDS)
-    context: dict[str, Any] = {"job": job, "shown": presenters.shown(job, ctx), "tab": tab, "tabs": TABS}
+    shown = presenters.shown(job, ctx, waiting_verdict(job, ctx))
+    context: dict[str, Any] = {"job": job, "shown": shown, "tab": tab, "tabs": TABS}
     context |= {"here": here(request), "title": f"{job.name} · {job.get_status_display()}"}
-    shown = context["shown"]
     fragments = {
         "job-head": fragment(request, "jobs/_head.html", context),
         "announce": escape(f"{job.name}: {job.get_status_display()}. {shown.sentence}"),
@@ -187,7 +189,14 @@ def _overview(job: TrainingJob) -> dict[str, Any]:
         (name, value, charts.sparkline(curves.get(name, [])))
         for name, value in sorted(job.metrics.items())[:MANY_CHARTS]
     ]
-    return {"last_metrics": last, "compute": presenters.compute_text(job.spec.get("compute") or {})}
+    found = {"last_metrics": last, "compute": presenters.compute_text(job.spec.get("compute") or {})}
+    if job.price_per_hour:
+        currency = job.tenant.cost_center.currency
+        found |= {
+            "price": presenters.price_text(job.price_per_hour, currency),
+            "cost": presenters.cost_text(job, currency),
+        }
+    return found
 
 
 def _log(request: HttpRequest, job: TrainingJob) -> dict[str, Any]:
@@ -248,7 +257,9 @@ def _spec(job: TrainingJob) -> dict[str, Any]:
     manifest = yaml.safe_dump(selectors.manifest_of(job), sort_keys=False, allow_unicode=True, width=120)
     return {
         "call": presenters.curl(request),
-        "spec_json": orjson.dumps(job.spec, option=orjson.OPT_INDENT_2).decode(),
+        "spec_json": orjson.dumps(
+            job.spec | {"queue": job.queue, "priority": job.priority}, option=orjson.OPT_INDENT_2
+        ).decode(),
         "manifest": manifest,
         "source": job.source,
     }

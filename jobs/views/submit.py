@@ -12,14 +12,16 @@ from django.shortcuts import redirect, render
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from jobs import forms, presenters, selectors, services, sources, spec
+from jobs import forms, live, presenters, selectors, services, sources, spec
 from jobs.models import SourceArchive
-from jobs.views.team import meters
+from jobs.quota import QuotaExceeded
+from jobs.views.quota import answer_fragments
 from platform_portal import api
 from platform_portal.errors import DomainError
 from tenants.context import TenantContext
 from tenants.idempotency import once
 from tenants.pages import tenant_page
+from tenants.quotas import Outcome
 
 # What the form's other fields may add to the largest upload.
 FORM_ROOM = 4 * 1024 * 1024
@@ -29,18 +31,25 @@ FORM_ROOM = 4 * 1024 * 1024
 def _submit(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
     ctx.require(ctx.can_submit, "submit jobs")
     if request.method != "POST":
-        form = forms.SubmitForm(initial={"name": forms.suggested_name(), "key": forms.new_key()})
-        return _page(request, ctx, form, None)
-    form = forms.SubmitForm(request.POST, request.FILES)
+        initial = {"name": forms.suggested_name(), "key": forms.new_key()}
+        return _page(request, ctx, forms.SubmitForm(initial=initial, machines=selectors.machines(ctx)), None)
+    form = forms.SubmitForm(request.POST, request.FILES, machines=selectors.machines(ctx))
     form.is_valid()
     source = _source(ctx, form)
+    if request.POST.get("check"):
+        # Without JavaScript this is how the panel follows what was chosen.
+        return _page(request, ctx, form, source)
     payload = form.payload(source)
     if form.errors:
         # What the rules find is said along with it, so that people mend everything in one go.
-        form.add_domain_error(DomainError("invalid", "", fields=spec.clean(payload, services.rules_for(ctx.tenant))[1]))
+        found = spec.clean(payload, services.rules_for(ctx, payload))[1]
+        form.add_domain_error(DomainError("invalid", "", fields=found))
         return _page(request, ctx, form, source, status=400)
     try:
         job_id = _accept(ctx, form.cleaned_data.get("key", ""), payload, source)
+    except QuotaExceeded as error:
+        form.add_error(None, error.verdict.sentence)
+        return _page(request, ctx, form, source, status=429, can_queue=error.verdict.outcome is Outcome.WAIT)
     except DomainError as error:
         form.add_domain_error(error)
         return _page(request, ctx, form, source, status=error.http_status)
@@ -65,16 +74,18 @@ def rerun_form(request: HttpRequest, ctx: TenantContext, job_id: UUID) -> HttpRe
     """The form with everything as it was for an earlier job, under the next free name."""
     ctx.require(ctx.can_submit, "submit jobs")
     job = selectors.job_for_page(ctx, job_id)
-    initial = forms.initial_of(selectors.request_of(job), job.instance_type)
+    offered = selectors.machines(ctx)
+    sizes = job.spec.get("compute") or {}
+    initial = forms.initial_of(selectors.request_of(job), sizes, [machine.name for machine in offered])
     initial |= {"name": selectors.free_name(ctx, job.name), "key": forms.new_key()}
-    return _page(request, ctx, forms.SubmitForm(initial=initial), job.source, again=job.name)
+    return _page(request, ctx, forms.SubmitForm(initial=initial, machines=offered), job.source, again=job.name)
 
 
 @require_POST
 @tenant_page
 def preview(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
     """The request that the form stands for, as curl, whether or not it is valid yet."""
-    form = forms.SubmitForm(request.POST)
+    form = forms.SubmitForm(request.POST, machines=selectors.machines(ctx))
     form.is_valid()
     source = _known_source(ctx, request.POST.get("source", ""))
     payload = form.payload(source)
@@ -124,8 +135,11 @@ def _page(
     *,
     again: str = "",
     status: int = 200,
+    can_queue: bool = False,
 ) -> HttpResponse:
     form.mark_errors()
-    context = {"form": form, "source": source, "again": again, "meters": meters(ctx)}
+    quota = answer_fragments(request, ctx, form)
+    context = {"form": form, "source": source, "again": again, "quota": quota, "shown": live.digests(quota)}
+    context["can_queue"] = can_queue and not form["queue"].value()
     context["default_image"] = settings.DEFAULT_TRAINING_IMAGE
     return render(request, "jobs/submit.html", context, status=status)

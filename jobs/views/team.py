@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from jobs import forms, presenters, selectors, services
 from jobs.models import Status
+from jobs.quota import QuotaState, quota_state
 from jobs.views.shared import asks_again, came_from, fragment, here, live_page, query, seen_fragment
 from platform_portal import api
 from platform_portal.errors import DomainError
@@ -18,7 +19,7 @@ from tenants.context import TenantContext
 from tenants.pages import tenant_page
 
 PAGE = 50
-RECENT, FAILURES = 8, 5
+RECENT, FAILURES, QUEUE = 8, 5, 5
 LIST_SECONDS, DASHBOARD_SECONDS = 3, 5
 STATES = [("", "All"), ("live", "Live"), *Status.choices]
 
@@ -32,10 +33,14 @@ def dashboard(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
         return render(request, "jobs/first_steps.html", {"call": call})
     failed, _ = selectors.jobs_newest(ctx, selectors.JobFilter(status=Status.FAILED), limit=FAILURES)
     counts = selectors.status_counts(ctx)
+    state = quota_state(ctx)
+    queue = selectors.jobs_waiting(ctx, limit=QUEUE) if state.waiting else []
     is_live = any(counts.values())
     context = {
         "counts": counts,
-        "meters": meters(ctx),
+        "meters": meters(state),
+        "queue": [presenters.shown(job, ctx) for job in queue],
+        "waiting": state.waiting,
         "recent": [presenters.shown(job, ctx) for job in recent],
         "failures": [presenters.shown(job, ctx) for job in failed],
         "more": more,
@@ -98,16 +103,12 @@ def cancel_many(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
 
 @dataclass(frozen=True)
 class Meter:
-    """How much of a quota the live jobs use."""
+    """How much of a quota the team's work holds."""
 
     label: str
     used: int
     quota: int
     unit: str
-
-    @property
-    def left(self) -> int:
-        return max(self.quota - self.used, 0)
 
     @property
     def level(self) -> str:
@@ -116,10 +117,14 @@ class Meter:
         return "high" if self.quota and self.used / self.quota >= 0.8 else "fine"
 
 
-def meters(ctx: TenantContext) -> list[Meter]:
-    used, tenant = selectors.compute_in_use(ctx), ctx.tenant
-    return [
-        Meter("CPU", used["cpu_cores"], tenant.quota_cpu, "cores"),
-        Meter("Memory", used["memory_gb"], tenant.quota_memory_gib, "GB"),
-        Meter("GPU", used["gpu_count"], tenant.quota_gpus, "GPUs"),
+def meters(state: QuotaState) -> list[Meter]:
+    limits, held = state.limits, state.held
+    found = [
+        Meter("CPU", held.cpu, limits.cpu, "cores"),
+        Meter("Memory", held.memory_gb, limits.memory_gb, "GB"),
+        Meter("GPUs", held.gpus, limits.gpus, "GPUs"),
+        Meter("Jobs at once", held.jobs, limits.jobs, "jobs"),
+    ]
+    return found + [
+        Meter(model, held.gpu_types.get(model, 0), most, "GPUs") for model, most in sorted(limits.gpu_types.items())
     ]

@@ -9,7 +9,7 @@ from tests.personas import Team
 PAGES = ["", "jobs", "jobs/{id}", "jobs/{id}/logs", "jobs/{id}/logs/download", "jobs/{id}/metrics", "jobs/{id}/timeline",
          "jobs/{id}/files", "jobs/{id}/spec"]  # fmt: skip
 FORMS = ["jobs/new", "jobs/{id}/edit"]
-POSTS = ["jobs/new", "jobs/new/preview", "jobs/cancel", "jobs/{id}/cancel", "jobs/{id}/rerun"]
+POSTS = ["jobs/new", "jobs/new/preview", "jobs/new/quota", "jobs/cancel", "jobs/{id}/cancel", "jobs/{id}/rerun"]
 
 
 def address(path: str, job: TrainingJob) -> str:
@@ -90,7 +90,7 @@ def test_a_refusal_is_a_page_that_says_whom_to_ask(ours: Team) -> None:
     assert "Ask a lead of the team" in answer.content.decode()
 
 
-@pytest.mark.parametrize("path", ["jobs/cancel", "jobs/{id}/rerun", "jobs/new/preview"])
+@pytest.mark.parametrize("path", ["jobs/cancel", "jobs/{id}/rerun", "jobs/new/preview", "jobs/new/quota"])
 def test_what_changes_something_is_never_a_get(ours: Team, make_job: MakeJob, path: str) -> None:
     assert ours.client("lead").get(address(path, make_job())).status_code == 405
 

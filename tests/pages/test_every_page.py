@@ -68,6 +68,7 @@ def test_every_template_is_rendered_and_every_page_keeps_the_content_policy(
     check(lead.get(f"/t/ours/jobs/{job.pk}?poll=x"))
     check(lead.post("/t/ours/jobs/new", {"name": "Bad Name", "source_kind": "upload"}))
     check(lead.post("/t/ours/jobs/new/preview", {"name": "x"}))
+    check(lead.post("/t/ours/jobs/new/quota", {"instance_type": "cpu-1x"}))
     check(lead.post("/t/ours/jobs/cancel", {"job": str(job.pk)}))
     check(ours.client("viewer").get("/t/ours/jobs/new"))
     alone = Client()

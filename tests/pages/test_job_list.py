@@ -220,8 +220,15 @@ def test_the_dashboard_counts_and_measures_what_lives(ours: Team, make_job: Make
     make_job("b")
     make_job("c", status="failed", reason="OutOfMemory", completed_at=timezone.now())
     page = ours.client("viewer").get("/t/ours/").content.decode()
-    tiles = re.findall(r'tile-label">(\w+)</span>\s*<span class="tile-value">(\d+)', page)
-    assert tiles == [("Running", "1"), ("Pending", "1"), ("CPU", "4"), ("Memory", "16"), ("GPU", "0")]
+    tiles = re.findall(r'tile-label">([^<]+)</span>\s*<span class="tile-value">(\d+)', page)
+    assert tiles == [
+        ("Running", "1"),
+        ("Pending", "1"),
+        ("CPU", "4"),
+        ("Memory", "16"),
+        ("GPUs", "0"),
+        ("Jobs at once", "2"),
+    ]
     assert "Run it again with more memory." in page
 
 

@@ -10,10 +10,15 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 
 from jobs import forms, sources
 from jobs.models import SourceArchive, TrainingJob
+from tenants.models import InstanceType
 from tests.pages.conftest import MakeJob
 from tests.personas import Team
 
 NEW = "/t/ours/jobs/new"
+MACHINES = [
+    InstanceType(name="cpu-1x", cpu_cores=1, memory_gb=4),
+    InstanceType(name="cpu-4x", cpu_cores=4, memory_gb=16),
+]
 IMAGE = {"source_kind": "image", "name": "alpha", "instance_type": "cpu-1x"}
 
 
@@ -27,7 +32,7 @@ def errors(page: str) -> dict[str, str]:
 
 
 def payload_of(data: dict[str, str], source: SourceArchive | None = None) -> tuple[dict[str, Any], Any]:
-    form = forms.SubmitForm(data)
+    form = forms.SubmitForm(data, machines=MACHINES)
     form.is_valid()
     return form.payload(source), form.errors
 
@@ -118,7 +123,7 @@ def test_what_is_typed_becomes_the_payload(typed: dict[str, str], expected: dict
         ({"instance_type": "custom", "memory_gb": "lots"}, "memory_gb", "Memory (GB) must be a whole number"),
         ({"instance_type": "custom", "compute_type": "gpu", "gpu_count": "9"}, "gpu_count", "from 1 to 8"),
         ({"instance_type": "custom", "compute_type": "gpu", "gpu_type": "a b"}, "gpu_type", "GPU model must be a name"),
-        ({"instance_type": "cpu-99x"}, "instance_type", "not one of the available choices"),
+        ({"instance_type": "cpu-99x"}, "instance_type", "Machine names no instance type"),
         ({"docker_image": "UPPER"}, "docker_image", "Container image must be an image reference"),
         ({"data_path": "ftp://x"}, "data_path", "Data must begin with one of"),
         ({"hyperparameters": "lr"}, "hyperparameters", "Line 1 is not of the form NAME=value: lr"),
@@ -244,7 +249,8 @@ def test_the_form_suggests_a_valid_name_and_tells_what_is_left(ours: Team, make_
     page = ours.client("member").get(NEW).content.decode()
     found = re.search(r'name="name" value="([a-z]+-[a-z]+)"', page)
     assert found is not None
-    assert "<span>98 cores</span>, <span>192 GB</span>, <span>10 GPUs</span>" in page
+    lefts = re.findall(r"<dt>([^<]+)</dt><dd>(\d+) <small>of (\d+) left", page)
+    assert lefts[:3] == [("CPU", "98", "100"), ("Memory", "192", "200"), ("GPUs", "10", "10")]
 
 
 def test_run_again_with_changes_brings_everything_back(ours: Team, make_job: MakeJob) -> None:
@@ -259,7 +265,7 @@ def test_run_again_with_changes_brings_everything_back(ours: Team, make_job: Mak
     client = ours.client("member")
     page = client.get(f"/t/ours/jobs/{job.pk}/edit").content.decode()
     assert "<strong>fit.py</strong>, uploaded, 8 bytes" in page
-    form = forms.SubmitForm(initial=forms.initial_of(job.spec, job.instance_type))
+    form = forms.SubmitForm(initial=forms.initial_of(job.spec, job.spec["compute"], ()), machines=MACHINES)
     data = {name: form[name].value() or "" for name in form.fields if name != "file"} | {"name": "alpha-2", "key": "k"}
     assert 'value="alpha-2"' in page
     assert client.post(NEW, data).status_code == 302
@@ -276,7 +282,7 @@ def test_run_again_with_changes_brings_everything_back(ours: Team, make_job: Mak
     ],
 )  # fmt: skip
 def test_hyperparameters_survive_being_shown_and_sent_back(values: dict[str, Any]) -> None:
-    shown = forms.initial_of({"hyperparameters": values}, "")["hyperparameters"]
+    shown = forms.initial_of({"hyperparameters": values}, {}, ())["hyperparameters"]
     payload, found = payload_of(IMAGE | {"hyperparameters": shown})
     assert found == {}
     assert payload.get("hyperparameters", {}) == values
