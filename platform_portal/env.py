@@ -4,11 +4,13 @@ Every name may also be given as ``NAME_FILE``, the path of a file that holds the
 A value that cannot be read as its type raises ``ImproperlyConfigured`` and names the variable; nothing is guessed.
 """
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import limits
 from django.core.exceptions import ImproperlyConfigured
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
@@ -48,6 +50,25 @@ def number(name: str, default: int) -> int:
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list, without empty items."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def networks(name: str, values: list[str]) -> tuple[str, ...]:
+    """IP networks such as 10.0.0.0/8, in the one spelling that Kubernetes gives back."""
+    try:
+        return tuple(str(ipaddress.ip_network(value)) for value in values)
+    except ValueError as exc:
+        raise ImproperlyConfigured(f"{name} must hold networks such as 10.0.0.0/8: {exc}") from exc
+
+
+def rates(name: str, default: str) -> str:
+    """Rates such as ``600/minute`` or ``10/second;300/minute``; empty for none."""
+    value = text(name, default).strip()
+    try:
+        if value:
+            limits.parse_many(value)
+    except ValueError as exc:
+        raise ImproperlyConfigured(f"{name} must be such as 600/minute, or empty; it is {value!r}.") from exc
+    return value
 
 
 def database(url: str) -> dict[str, Any]:
