@@ -1,7 +1,7 @@
 from typing import Any
 
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, post_save
 
 
 class TenantsConfig(AppConfig):
@@ -11,6 +11,7 @@ class TenantsConfig(AppConfig):
         from tenants.accounts import sessions
 
         post_migrate.connect(_defaults, sender=self)
+        post_save.connect(_wake_reconciler, sender="tenants.Tenant")
         sessions.connect()
 
 
@@ -19,3 +20,10 @@ def _defaults(using: str, **kwargs: Any) -> None:
     from tenants.defaults import ensure
 
     ensure(using)
+
+
+def _wake_reconciler(using: str, **kwargs: Any) -> None:
+    """Whoever saved the team, by whichever door: its namespace follows within moments of the commit."""
+    from platform_portal import wakeup
+
+    wakeup.notify()

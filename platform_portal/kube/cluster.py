@@ -49,12 +49,12 @@ class Cluster:
         meta = obj["metadata"]
         try:
             return self.client.request(
-                "POST", path(obj["kind"], meta["namespace"]), query={"fieldManager": FIELD_MANAGER}, body=obj
+                "POST", path(obj["kind"], meta.get("namespace")), query={"fieldManager": FIELD_MANAGER}, body=obj
             )
         except Conflict as conflict:
             if conflict.reason not in ("AlreadyExists", ""):
                 raise
-            existing = self.get(obj["kind"], meta["namespace"], meta["name"])
+            existing = self.get(obj["kind"], meta.get("namespace"), meta["name"])
             if existing is None:
                 raise Unavailable(409, "Vanished", "an object of that name has just gone; try again") from conflict
             labels = existing["metadata"].get("labels") or {}
@@ -62,12 +62,14 @@ class Cluster:
                 return existing
             raise
 
-    def delete(self, kind: str, namespace: str, name: str, *, uid: str | None = None) -> None:
-        """Asks for the deletion; dependents go first, so an object seen absent has left nothing behind.
+    def delete(
+        self, kind: str, namespace: str, name: str, *, uid: str | None = None, propagation: str = "Foreground"
+    ) -> None:
+        """Asks for the deletion; by default dependents go first, so an object seen absent has left nothing behind.
 
         Absent already is success. With ``uid``, an object of that name that is another one is left alone.
         """
-        options: Object = {"propagationPolicy": "Foreground"}
+        options: Object = {"propagationPolicy": propagation}
         if uid:
             options["preconditions"] = {"uid": uid}
         try:

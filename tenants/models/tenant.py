@@ -62,8 +62,8 @@ LABEL_VALUE = re.compile(rf"(?:{_NAME})?")
 
 OBSERVED = frozenset(
     {
-        "namespace_uid", "applied_digest", "applied_version", "applied_at", "apply_error", "drift_at", "lease_owner", "lease_until",
-        "deleting_at", "deletion_requested_by",
+        "namespace_uid", "applied_digest", "applied_version", "applied_at", "apply_error", "drift_at",
+        "lease_owner", "lease_until", "deleting_at", "deletion_requested_by",
     }
 )  # fmt: skip
 
@@ -158,7 +158,9 @@ class Tenant(models.Model):
             models.Index(
                 fields=("id",),
                 name="tenant_to_apply",
-                condition=Q(deleting_at__isnull=False) | Q(applied_version__isnull=True) | ~Q(applied_version=F("version")),
+                condition=Q(deleting_at__isnull=False)
+                | Q(applied_version__isnull=True)
+                | ~Q(applied_version=F("version")),
             ),
         )
 

@@ -34,7 +34,7 @@ class FakeCluster:
     def create(self, obj: Object, *, identity: str) -> Object:
         kind, namespace, name = self._key(obj)
         self._called("create", kind, name)
-        if ("Namespace", "", namespace) not in self.objects:
+        if kind != "Namespace" and ("Namespace", "", namespace) not in self.objects:
             raise NotFound(404, "NotFound", f'namespaces "{namespace}" not found')
         standing = self.objects.get((kind, namespace, name))
         if standing is None:
@@ -47,14 +47,19 @@ class FakeCluster:
     def apply(self, obj: Object) -> Object:
         kind, namespace, name = self._key(obj)
         self._called("apply", kind, name)
-        self.objects.pop((kind, namespace, name), None)
-        return copy.deepcopy(self._store(obj))
+        before = self.objects.pop((kind, namespace, name), None)
+        made = self._store(obj)
+        if before is not None:
+            made["metadata"] |= {field: before["metadata"][field] for field in ("uid", "creationTimestamp")}
+        return copy.deepcopy(made)
 
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         self._called("get", kind, name)
         return copy.deepcopy(self.objects.get((kind, namespace, name)))
 
-    def delete(self, kind: str, namespace: str, name: str, *, uid: str | None = None) -> None:
+    def delete(
+        self, kind: str, namespace: str, name: str, *, uid: str | None = None, propagation: str = "Foreground"
+    ) -> None:
         self._called("delete", kind, name)
         standing = self.objects.get((kind, namespace, name))
         if standing is None or (uid and standing["metadata"]["uid"] != uid):

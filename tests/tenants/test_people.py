@@ -8,7 +8,6 @@ import pytest
 from django.contrib.admin.sites import site
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
-from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 from django.http import Http404, HttpResponse
@@ -32,8 +31,9 @@ from tests.personas import Team, api_client
 
 @pytest.mark.parametrize("slug", ["Not-OK", "a" * 41, "", "a_b", "-a"])
 def test_a_slug_that_names_no_namespace_makes_no_team(db: None, slug: str) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(DomainError) as refused:
         tenant_create(slug=slug, name="x")
+    assert list(refused.value.fields) == ["slug"]
     assert not Tenant.objects.exists()
 
 
@@ -41,13 +41,15 @@ def test_a_slug_that_names_no_namespace_makes_no_team(db: None, slug: str) -> No
     "fields", [{"cost_center": "Not OK"}, {"quota_cpu": -1}, {"pod_security": "privileged"}, {"name": ""}]
 )
 def test_other_bad_fields_make_no_team_either(db: None, fields: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(DomainError) as refused:
         tenant_create(**({"slug": "a", "name": "x"} | fields))
+    assert list(refused.value.fields) == list(fields)
 
 
 def test_a_slug_is_taken_once(ours: Team) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(DomainError) as refused:
         tenant_create(slug="ours", name="again")
+    assert refused.value.code == "slug_taken"
 
 
 def test_a_person_has_one_role_in_a_team(ours: Team) -> None:

@@ -4,15 +4,18 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import connections
 
 from jobs.reconciler import Reconciler
 from platform_portal import wakeup
 from platform_portal.kube import cluster
 from platform_portal.kube.errors import ClusterError
+from tenants.reconciler import TenantReconciler
 
 log = logging.getLogger("platform_portal.reconcile")
 
@@ -25,11 +28,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stopping = threading.Event()
-        reconciler: list[Reconciler] = []
+        reconcilers: list[Reconciler | TenantReconciler] = []
 
         def stop(signum: int, frame: object) -> None:
             stopping.set()
-            for one in reconciler:
+            for one in reconcilers:
                 one.stop()
 
         signal.signal(signal.SIGTERM, stop)
@@ -37,11 +40,27 @@ class Command(BaseCommand):
         target = _wait_for_configuration(stopping)
         if target is None:
             return
-        reconciler.append(Reconciler(target, workers=options["workers"]))
-        threading.Thread(target=_listen, args=(reconciler[0], stopping), name="listen", daemon=True).start()
+        jobs, tenants = Reconciler(target, workers=options["workers"]), TenantReconciler(target)
+        reconcilers += [jobs, tenants]
+        if stopping.is_set():
+            return
+        threading.Thread(target=_listen, args=(reconcilers, stopping), name="listen", daemon=True).start()
+        of_tenants = threading.Thread(target=_run, args=(tenants,), name="tenants")
+        of_tenants.start()
         log.info("reconciling")
-        reconciler[0].run()
+        try:
+            jobs.run()
+        finally:
+            tenants.stop()
+            of_tenants.join()
         log.info("stopped")
+
+
+def _run(reconciler: TenantReconciler) -> None:
+    try:
+        reconciler.run()
+    finally:
+        connections.close_all()
 
 
 def _wait_for_configuration(stopping: threading.Event) -> cluster.Cluster | None:
@@ -57,14 +76,15 @@ def _wait_for_configuration(stopping: threading.Event) -> cluster.Cluster | None
     return None
 
 
-def _listen(reconciler: Reconciler, stopping: threading.Event) -> None:
+def _listen(reconcilers: Sequence[Reconciler | TenantReconciler], stopping: threading.Event) -> None:
     """Passes on what the web says on commit. Without it the sweep finds the same rows a little later."""
     while not stopping.is_set():
         try:
             with wakeup.listen() as connection:
                 while not stopping.is_set():
                     for _ in connection.notifies(timeout=30):
-                        reconciler.sweep_now()
+                        for reconciler in reconcilers:
+                            reconciler.sweep_now()
         except psycopg.Error as exc:
             log.warning("notifications broke off: %s", exc)
             time.sleep(1)
