@@ -12,6 +12,7 @@ from jobs.prometheus import JobsCollector
 from platform_portal import health
 from platform_portal.api_docs import DocsView
 from tenants import views as tenant_views
+from tenants.views import notifications
 
 registry = CollectorRegistry()
 registry.register(JobsCollector())
@@ -36,7 +37,11 @@ urlpatterns = [
     path("metrics", metrics, name="metrics"),
     path("accounts/", include("tenants.accounts.urls")),
     path("admin/", admin.site.urls),
+    path("notifications", notifications.notifications, name="notifications"),
+    path("notifications/read", notifications.all_read, name="notifications_read"),
+    path("notifications/<int:notification_id>", notifications.notification, name="notification"),
     path("t/<slug:tenant>/", include("jobs.urls")),
+    path("t/<slug:tenant>/", include("tenants.urls")),
 ]
 # The admin has no door of its own: lock-out and second factors hold there too.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]

@@ -36,11 +36,12 @@
 
   function confirmThen(button) {
     var dialog = document.getElementById("confirm"), form = button.form, name = button.dataset.confirm;
-    var count = picked.size;
-    document.getElementById("confirm-title").textContent =
-      name ? "Cancel " + name + "?" : "Cancel " + count + (count === 1 ? " job?" : " jobs?");
-    document.getElementById("confirm-text").textContent =
-      "What runs is ended; what it has written and printed so far is kept.";
+    var count = picked.size, said = button.dataset;
+    function put(part, text) { document.getElementById("confirm-" + part).textContent = text; }
+    put("title", said.title || (name ? "Cancel " + name + "?" : "Cancel " + count + (count === 1 ? " job?" : " jobs?")));
+    put("text", said.text || "What runs is ended; what it has written and printed so far is kept.");
+    put("yes", said.yes || "Cancel");
+    put("no", said.no || "Keep it running");
     dialog.returnValue = "no";
     dialog.onclose = function () {
       if (dialog.returnValue !== "yes") { button.focus(); return; }
@@ -125,6 +126,10 @@
 
   // Live parts: nobody looks at a hidden page, and what had the focus keeps it.
   var focused = null, opened = [];
+  // What no person asked for is no activity: a session does not live on by a tab that polls.
+  document.addEventListener("htmx:configRequest", function (event) {
+    if (!event.detail.triggeringEvent) event.detail.headers["X-Poll"] = "1";
+  });
   document.addEventListener("htmx:beforeRequest", function (event) {
     if ((event.target.id === "poll" || event.target.id === "quota") && document.hidden) event.preventDefault();
   });

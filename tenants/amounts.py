@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import Any
 
 from tenants.quotas import GPU_TYPE, RESOURCES, Limits
 
@@ -47,3 +48,9 @@ def flat(limits: Limits) -> dict[str, int]:
     """All limits by resource, the single GPU types at the end."""
     values = {field.name: getattr(limits, field.name) for field in fields(limits) if field.name != "gpu_types"}
     return values | {GPU_TYPE + model: most for model, most in sorted(limits.gpu_types.items())}
+
+
+def lasting(tenant: Any) -> dict[str, int]:
+    """The limits without what was granted until a date; by them a wish is measured, so that a grant may be asked for for good."""
+    values = {resource: int(getattr(tenant, names[0])) for resource, names in RESOURCES.items()}
+    return values | {GPU_TYPE + model: int(most) for model, most in sorted(tenant.quota_gpu_types.items())}

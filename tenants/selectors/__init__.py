@@ -19,7 +19,9 @@ from tenants.selectors.contexts import (
 from tenants.selectors.members import members_of
 from tenants.selectors.notifications import notifications_of, unread_count
 from tenants.selectors.quota_requests import quota_requests_of
+from tenants.selectors.teams import teams_of
 from tenants.selectors.tokens import may_revoke, service_accounts_of, tokens_of
+from tenants.selectors.usage import cost_center_of, usage_of
 
 __all__ = [
     "AuditFilter",
@@ -29,6 +31,7 @@ __all__ = [
     "context_for_token",
     "context_for_token_id",
     "context_for_user",
+    "cost_center_of",
     "decode_place",
     "encode_place",
     "may_revoke",
@@ -37,8 +40,10 @@ __all__ = [
     "parse_audit_filter",
     "quota_requests_of",
     "service_accounts_of",
+    "teams_of",
     "tenants_of",
     "token_digest",
     "tokens_of",
     "unread_count",
+    "usage_of",
 ]

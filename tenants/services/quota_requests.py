@@ -37,7 +37,7 @@ def quota_request_create(*, ctx: TenantContext, wanted: Mapping[str, Any], reaso
     with transaction.atomic():
         tenant = _locked(ctx.tenant.pk)
         replace(ctx, tenant=tenant).require(tenant.accepts_work, "ask for more quota")
-        present = lasting_limits(tenant)
+        present = amounts.lasting(tenant)
         problems = _problems(wanted, present) | _text_problems("reason", reason, is_required=True)
         if problems:
             raise invalid(problems)
@@ -143,12 +143,6 @@ def quota_request_decide(
     return request
 
 
-def lasting_limits(tenant: Tenant) -> dict[str, int]:
-    """The limits without what was granted until a date: by them a wish is measured, so that a grant may be asked for for good."""
-    values = {resource: int(getattr(tenant, names[0])) for resource, names in RESOURCES.items()}
-    return values | {GPU_TYPE + model: int(most) for model, most in sorted(tenant.quota_gpu_types.items())}
-
-
 def admin_url(request: QuotaRequest) -> str:
     """Where a platform admin decides on it."""
     return f"/admin/tenants/quotarequest/{request.pk}/change/"
@@ -222,7 +216,7 @@ def _decision_problems(
         found["until"] = ["must be today or a day of the next ten years"]
     if not isinstance(granted, Mapping) or not granted:
         return found | {"granted": ["name what is granted, or decline"]}
-    present = lasting_limits(request.tenant)
+    present = amounts.lasting(request.tenant)
     for resource, number in granted.items():
         path = f"granted.{str(resource)[:80]}"
         if resource not in request.wanted:

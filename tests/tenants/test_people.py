@@ -174,9 +174,9 @@ def test_a_page_gets_its_team_or_looks_like_none(ours: Team, theirs: Team) -> No
 
 def test_the_frame_of_a_page_knows_its_person_s_teams(ours: Team) -> None:
     request: Any = RequestFactory().get("/")
-    assert tenancy(request) == {"my_tenants": [], "ctx": None}
+    assert tenancy(request) == {"my_teams": [], "ctx": None, "unread": 0}
     request.user = ours.people["lead"]
-    assert list(tenancy(request)["my_tenants"]) == [ours.tenant]
+    assert [(team.tenant, team.role) for team in tenancy(request)["my_teams"]] == [(ours.tenant, "lead")]
 
 
 def test_nobody_signs_up(db: None) -> None:
