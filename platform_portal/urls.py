@@ -12,6 +12,7 @@ from jobs.prometheus import JobsCollector
 from platform_portal import health
 from platform_portal.api_docs import DocsView
 from tenants import views as tenant_views
+from tenants.api.auth import well_known_keys
 from tenants.views import notifications
 
 registry = CollectorRegistry()
@@ -30,10 +31,12 @@ api: list[URLPattern | URLResolver] = [
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", DocsView.as_view(url_name="api:schema"), name="docs"),
     path("", include("jobs.api.urls")),
+    path("", include("tenants.api.urls")),
 ]
 urlpatterns = [
     path("", tenant_views.home, name="home"),
     path("v1/", include((api, "api"))),
+    path(".well-known/jwks.json", well_known_keys, name="well-known-keys"),
     path("metrics", metrics, name="metrics"),
     path("accounts/", include("tenants.accounts.urls")),
     path("admin/", admin.site.urls),

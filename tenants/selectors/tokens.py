@@ -5,6 +5,7 @@ from datetime import timedelta
 from django.db.models import Count, F, Q, QuerySet
 from django.utils import timezone
 
+from platform_portal.errors import not_found
 from tenants.context import TenantContext
 from tenants.models import ApiToken, Role, ServiceAccount
 
@@ -44,6 +45,13 @@ def service_accounts_of(ctx: TenantContext) -> QuerySet[ServiceAccount]:
         .annotate(live_tokens=Count("tokens", filter=live))
         .order_by("name")
     )
+
+
+def service_account_get(ctx: TenantContext, name: str) -> ServiceAccount:
+    account = service_accounts_of(ctx).filter(name=name).first()
+    if account is None:
+        raise not_found("service account")
+    return account
 
 
 def _visible(ctx: TenantContext) -> Q:

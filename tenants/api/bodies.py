@@ -1,0 +1,31 @@
+"""Reading a JSON object by its fields' types: every bad or unknown field is named at once."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework.request import Request
+
+from platform_portal.api import json_object
+from platform_portal.errors import invalid
+
+MUST_BE = {str: "must be text", int: "must be a whole number", bool: "must be true or false", list: "must be a list"}
+
+
+def read(request: Request, types: Mapping[str, type], *, required: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The fields that are there. ``null`` is a field that is not. No body at all is an empty object if nothing is required."""
+    body = {} if request.data in (None, b"", "") and not required else json_object(request)
+    given = {name: value for name, value in body.items() if value is not None}
+    errors: dict[str, list[str]] = {name: ["is not known"] for name in body if name not in types}
+    errors |= {name: ["is required"] for name in required if name not in given}
+    for name, value in given.items():
+        if name in types and not _is(value, types[name]):
+            errors[name] = [MUST_BE[types[name]]]
+        elif types.get(name) is list and not all(isinstance(one, str) for one in value):
+            errors[name] = ["must be a list of texts"]
+    if errors:
+        raise invalid(errors)
+    return given
+
+
+def _is(value: Any, wanted: type) -> bool:
+    return isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
