@@ -14,7 +14,8 @@ from rest_framework.request import Request
 from jobs import selectors, tokens
 from jobs.models import TrainingJob
 from platform_portal.errors import forbidden
-from tenants.api.authentication import CHALLENGE, bearer
+from platform_portal.rate_limits import hit
+from tenants.api.authentication import CHALLENGE, bearer, count_failure
 
 # What a program reports in its last moments may arrive after the cluster has said that it ended.
 AFTER_END = timedelta(hours=1)
@@ -33,7 +34,9 @@ class JobTokenAuthentication(BaseAuthentication):
         job_id = tokens.job_id_of(token)
         job = selectors.job_of_token(job_id) if job_id else None
         if job is None:
+            count_failure()
             raise AuthenticationFailed("This needs the token of the training job itself.", code="invalid_token")
+        hit("RATE_LIMIT_JOB_TOKEN", str(job.pk), "by this job")
         if job.completed_at is not None and job.completed_at < timezone.now() - AFTER_END:
             raise AuthenticationFailed("The job has ended, and its token with it.", code="invalid_token")
         return None, JobPrincipal(job)

@@ -2,6 +2,7 @@
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -126,6 +127,13 @@ class TrustedIssuer(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        """Only https, except on the laptop: who can change what an issuer answers can make JWTs of it."""
+        for name in ("issuer", "jwks_url"):
+            address = getattr(self, name)
+            if address and not settings.LAPTOP and not address.startswith("https://"):
+                raise ValidationError({name: "Must begin with https://."}, code="invalid")
+
 
 class IssuerRule(models.Model):
     """A JWT whose claims all match acts as the service account, with these scopes. The first rule by order that matches holds."""
@@ -144,3 +152,17 @@ class IssuerRule(models.Model):
 
     def __str__(self) -> str:
         return f"{self.issuer} to {self.service_account}"
+
+    def clean(self) -> None:
+        """Without a pattern, or with none that says anything, everybody whom the issuer knows would come in."""
+        good = isinstance(self.claims, dict) and all(
+            isinstance(claim, str) and isinstance(pattern, str) for claim, pattern in self.claims.items()
+        )
+        if not good:
+            raise ValidationError({"claims": 'Write {"claim": "pattern"}.'}, code="invalid")
+        if not any(pattern.strip("*") for pattern in self.claims.values()):
+            raise ValidationError({"claims": "Name a claim with a pattern that is not * alone."}, code="invalid")
+        if unknown := set(self.scopes or ()) - set(SCOPES):
+            raise ValidationError(
+                {"scopes": f"Choose from {', '.join(SCOPES)}, not {', '.join(unknown)}."}, code="invalid"
+            )

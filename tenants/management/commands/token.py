@@ -1,4 +1,4 @@
-"""``manage.py token TENANT NAME``: makes a team's token and prints the secret, this once."""
+"""``manage.py token TENANT NAME``: makes a team's token, without an end, and prints the secret, this once."""
 
 from typing import Any
 
