@@ -1,7 +1,7 @@
 """System checks: a bad production setting stops the start with an id, a sentence and a hint.
 
 ``manage.py`` runs those of the settings before every command; ``refuse_bad_start`` runs all of them for programs that do not go
-through it: the web server, the Celery worker and beat. On the laptop they find nothing.
+through it: the web server, the Celery worker and beat. On the laptop they find only what cannot be read at all.
 """
 
 import os
@@ -23,6 +23,7 @@ from tenants.models import ApiToken
 from tenants.selectors import token_digest
 
 SECRET_KEY_MIN = 50
+SESSION_MIN = 60
 LAPTOP_BROKERS = {"filesystem", "memory"}
 STORAGE_SCHEMES = {"s3", "gs", "az", "abfs", "file"}
 LOCALCLUSTER = "localcluster"
@@ -130,6 +131,51 @@ def storage() -> Found:
         yield _error(8, f"STORAGE_ROOT is {settings.STORAGE_ROOT!r}, which is no known address.", f"Use one of {known}")
 
 
+def identity_providers() -> Found:
+    """What cannot be read holds on the laptop too: a provider that is silently missing helps nobody."""
+    for what, remedy in settings.OIDC_PROBLEMS:
+        yield _error(9, what, remedy)
+
+
+def issuers_without_tls() -> Found:
+    for provider in settings.OIDC:
+        if urlsplit(provider.issuer).scheme != "https":
+            hint = "Who can change what passes between the two can sign in as anybody: use an https:// issuer."
+            yield _error(9, f'OIDC_PROVIDERS: the issuer of "{provider.id}" is {provider.issuer}, without https.', hint)
+
+
+def shared_cache() -> Found:
+    scheme = urlsplit(settings.CACHE_URL).scheme
+    if scheme not in ("redis", "rediss"):
+        what = f"uses {scheme}://" if scheme else "is not set"
+        hint = "Failed sign-ins are counted there, by all web processes together: use redis:// or rediss://."
+        yield _error(10, f"CACHE_URL {what}.", hint)
+
+
+def session_ages() -> Found:
+    idle, most = settings.SESSION_IDLE_SECONDS, settings.SESSION_MAX_SECONDS
+    if idle < SESSION_MIN or most < idle:
+        hint = (
+            f"A session ends after SESSION_IDLE_SECONDS (at least {SESSION_MIN}) without activity, "
+            "and after SESSION_MAX_SECONDS, which is no less, in any case."
+        )
+        yield _error(11, f"SESSION_IDLE_SECONDS is {idle} and SESSION_MAX_SECONDS is {most}.", hint)
+
+
+def rate_limits() -> Found:
+    scheme = urlsplit(settings.RATE_LIMIT_STORAGE_URL).scheme
+    if scheme not in ("redis", "rediss"):
+        what = f"uses {scheme}://" if scheme else "is not set"
+        hint = "The API's requests are counted there, by all web processes together: use redis:// or rediss://."
+        yield _error(12, f"RATE_LIMIT_STORAGE_URL {what}.", hint)
+
+
+def keys_for_scripts() -> Found:
+    for name in ("TOKEN_MAX_DAYS", "JWT_KEY_DAYS"):
+        if getattr(settings, name) < 1:
+            yield _error(13, f"{name} is {getattr(settings, name)}.", "Set it to a number of days, at least 1.")
+
+
 OF_SETTINGS: tuple[Callable[[], Found], ...] = (
     secret_key,
     allowed_hosts,
@@ -138,13 +184,19 @@ OF_SETTINGS: tuple[Callable[[], Found], ...] = (
     platform_url,
     cluster,
     storage,
+    identity_providers,
+    issuers_without_tls,
+    shared_cache,
+    session_ages,
+    rate_limits,
+    keys_for_scripts,
 )
 
 
 @register(Tags.security)
 def check_settings(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if settings.LAPTOP:
-        return []
+        return list(identity_providers())
     return [message for check in OF_SETTINGS for message in check()]
 
 

@@ -50,8 +50,8 @@
       if (follow.checked) { trimTop(); toEnd(); }
     }
     function ask(query) {
-      return fetch(box.dataset.url + "?" + query, { headers: { Accept: "application/json" } }).then(function (answer) {
-        if (answer.redirected) { location.reload(); return null; }
+      return fetch(box.dataset.url + "?" + query, { headers: { Accept: "application/json", "X-Poll": "1" } }).then(function (answer) {
+        if (answer.redirected || answer.status === 401) { location.reload(); return null; }
         if (answer.status === 204) return null;
         if (!answer.ok) throw new Error(String(answer.status));
         return answer.json();

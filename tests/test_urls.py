@@ -71,10 +71,16 @@ API_UNKNOWN = dict.fromkeys(METHODS, TEAM)
 JOB_API_UNKNOWN = dict.fromkeys(METHODS, JOB)
 # The answers of django-allauth's own pages to people who have signed in, and to others.
 PUBLIC = {"GET": all_of(200)}
+CONFIRM = "/accounts/reauthenticate/?next="
 
 
 def account(anonymous: Any, person: Any) -> Row:
     return page(anonymous, *[person] * 5)
+
+
+def own(answer: Any) -> dict[str, Row]:
+    """A page of one's own to read: whoever has not signed in is sent to do so before anything else is said."""
+    return dict.fromkeys(METHODS, account(SIGN_IN, 405)) | {"GET": account(SIGN_IN, answer)}
 
 
 TABLE: dict[str, dict[str, Row]] = {
@@ -122,19 +128,40 @@ TABLE: dict[str, dict[str, Row]] = {
         "GET": account("/accounts/login/", 200),
         "POST": account("/accounts/login/", "/accounts/login/"),
     },
-    "account_signup": {method: account(200, "/") for method in ("GET", "POST")},
+    "account_signup": UNKNOWN | PUBLIC,
     "account_inactive": UNKNOWN | PUBLIC,
     "account_reauthenticate": {method: account(SIGN_IN, 200) for method in ("GET", "POST")},
-    "account_email": {"GET": account(SIGN_IN, 200), "POST": account(SIGN_IN, "/accounts/email/")},
-    "account_email_verification_sent": UNKNOWN | PUBLIC,
+    "account_reauthenticate_provider": UNKNOWN | {"GET": account(SIGN_IN, "/accounts/reauthenticate/")},
+    "account_sessions": UNKNOWN | {"GET": account(SIGN_IN, 200), "POST": account(SIGN_IN, "/accounts/sessions/")},
     "account_change_password": {method: account(SIGN_IN, 200) for method in ("GET", "POST")},
-    "account_set_password": {method: account(SIGN_IN, "/accounts/password/change/") for method in ("GET", "POST")},
+    "account_set_password": UNKNOWN | {"GET": account(SIGN_IN, "/accounts/password/change/")},
+    # The laptop sends no mail, and says so.
     "account_reset_password": {method: all_of(200) for method in ("GET", "POST")},
-    "account_reset_password_done": UNKNOWN | PUBLIC,
+    "account_reset_password_done": PUBLIC,
     "account_reset_password_from_key": {method: all_of(200) for method in ("GET", "POST")},
-    "account_reset_password_from_key_done": UNKNOWN | PUBLIC,
-    "account_confirm_login_code": {method: account("/accounts/login/", "/") for method in ("GET", "POST")},
-    "account_confirm_email": PUBLIC | {"POST": all_of(404)},
+    "account_reset_password_from_key_done": PUBLIC,
+    # ---- identity providers: none is configured here
+    "openid_connect_login": {method: all_of(404) for method in ("GET", "POST")},
+    "openid_connect_callback": UNKNOWN | {"GET": all_of(404)},
+    "socialaccount_login_cancelled": UNKNOWN | PUBLIC,
+    "socialaccount_signup": dict.fromkeys(METHODS, all_of(404)),
+    # ---- second factors; changing them asks for the password first
+    "mfa_index": own(200),
+    "mfa_authenticate": {method: account("/accounts/login/", "/") for method in ("GET", "POST")},
+    "mfa_reauthenticate": {method: account(SIGN_IN, "/accounts/reauthenticate/") for method in ("GET", "POST")},
+    "mfa_activate_totp": {method: account("/accounts/login/", CONFIRM) for method in ("GET", "POST")},
+    "mfa_deactivate_totp": {method: account(SIGN_IN, 404) for method in ("GET", "POST")},
+    "mfa_view_recovery_codes": own(404),
+    "mfa_generate_recovery_codes": {method: account("/accounts/login/", CONFIRM) for method in ("GET", "POST")},
+    "mfa_download_recovery_codes": dict.fromkeys(METHODS, all_of(404)),
+    "mfa_list_webauthn": own(200),
+    "mfa_add_webauthn": {method: account("/accounts/login/", CONFIRM) for method in ("GET", "POST")},
+    "mfa_login_webauthn": {method: account("/accounts/login/", "/") for method in ("GET", "POST")},
+    "mfa_reauthenticate_webauthn": {
+        method: account(SIGN_IN, "/accounts/reauthenticate/") for method in ("GET", "POST")
+    },
+    "mfa_remove_webauthn": {method: account("/accounts/login/", CONFIRM) for method in ("GET", "POST")},
+    "mfa_edit_webauthn": {method: account("/accounts/login/", CONFIRM) for method in ("GET", "POST")},
 }
 
 
@@ -158,6 +185,7 @@ def addresses() -> dict[str, str]:
 
 def url_of(route: str, job: "TrainingJob") -> str:
     values = {"tenant": "ours", "job_id": str(job.pk), "path": "model.bin", "key": "abc", "uidb36": "1"}
+    values |= {"provider_id": "corp", "pk": "1"}
     # The two regular expressions of django-allauth, then Django's own converters.
     route = re.sub(r"\(\?P<(\w+)>[^)]*\)", lambda found: values[found[1]], route).replace("^", "").replace("$", "")
     return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: values[found[1]], route)

@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
-from platform_portal import checks
+from platform_portal import checks, oidc
 from tenants.models import ApiToken
 from tests.setup.running import ROOT
 
@@ -21,6 +21,9 @@ PRODUCTION = {
     "PLATFORM_URL": "https://ml.example.com",
     "KUBECONFIG": "",
     "STORAGE_ROOT": "s3://bucket/ml-platform",
+    "CACHE_URL": "rediss://redis.example.com:6379/1",
+    "SESSION_IDLE_SECONDS": 1800,
+    "SESSION_MAX_SECONDS": 43200,
 }
 KUBECONFIG = "apiVersion: v1\nkind: Config\nclusters: [{name: %s, cluster: {server: 'https://10.0.0.1'}}]\n"
 
@@ -60,6 +63,10 @@ def test_a_good_production_start_is_not_stopped(production):
         ("STORAGE_ROOT", "", 8),
         ("STORAGE_ROOT", "var/storage", 8),
         ("STORAGE_ROOT", "ftp://files.example.com", 8),
+        ("CACHE_URL", "", 10),
+        ("CACHE_URL", "memcached://127.0.0.1", 10),
+        ("SESSION_IDLE_SECONDS", 59, 11),
+        ("SESSION_MAX_SECONDS", 1799, 11),
     ],
 )
 def test_a_bad_setting_is_named_with_a_hint(production, name, value, number):
@@ -84,6 +91,25 @@ def test_production_refuses_localcluster_and_a_broken_kubeconfig(production, tmp
     file.write_text(content)
     production.KUBECONFIG = str(file)
     assert found() == expected
+
+
+@pytest.mark.parametrize("laptop", [True, False])
+def test_a_provider_that_cannot_be_read_stops_the_laptop_as_well(production, laptop):
+    production.LAPTOP = laptop
+    production.OIDC, production.OIDC_PROBLEMS = oidc.read('[{"id": "corp"}]')
+    assert found() == ["platform.E009", "platform.E009"]
+
+
+@pytest.mark.parametrize(
+    ("issuer", "expected"), [("http://id.example.com", ["platform.E009"]), ("https://id.example.com", [])]
+)
+def test_an_issuer_without_tls_is_for_the_laptop_only(production, issuer, expected):
+    production.OIDC, production.OIDC_PROBLEMS = oidc.read(
+        f'[{{"id": "corp", "issuer": "{issuer}", "client_id": "ml"}}]'
+    )
+    assert found() == expected
+    production.LAPTOP = True
+    assert found() == []
 
 
 def test_production_outside_a_cluster_needs_a_kubeconfig(production, monkeypatch):
