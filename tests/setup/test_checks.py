@@ -24,6 +24,7 @@ PRODUCTION = {
     "CACHE_URL": "rediss://redis.example.com:6379/1",
     "SESSION_IDLE_SECONDS": 1800,
     "SESSION_MAX_SECONDS": 43200,
+    "RATE_LIMIT_STORAGE_URL": "rediss://redis.example.com:6379/1",
 }
 KUBECONFIG = "apiVersion: v1\nkind: Config\nclusters: [{name: %s, cluster: {server: 'https://10.0.0.1'}}]\n"
 
@@ -67,6 +68,10 @@ def test_a_good_production_start_is_not_stopped(production):
         ("CACHE_URL", "memcached://127.0.0.1", 10),
         ("SESSION_IDLE_SECONDS", 59, 11),
         ("SESSION_MAX_SECONDS", 1799, 11),
+        ("RATE_LIMIT_STORAGE_URL", "", 12),
+        ("RATE_LIMIT_STORAGE_URL", "memory://", 12),
+        ("TOKEN_MAX_DAYS", 0, 13),
+        ("JWT_KEY_DAYS", 0, 13),
     ],
 )
 def test_a_bad_setting_is_named_with_a_hint(production, name, value, number):
