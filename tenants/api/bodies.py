@@ -8,7 +8,13 @@ from rest_framework.request import Request
 from platform_portal.api import json_object
 from platform_portal.errors import invalid
 
-MUST_BE = {str: "must be text", int: "must be a whole number", bool: "must be true or false", list: "must be a list"}
+MUST_BE = {
+    str: "must be text",
+    int: "must be a whole number",
+    bool: "must be true or false",
+    list: "must be a list",
+    dict: "must be a JSON object",
+}
 
 
 def read(request: Request, types: Mapping[str, type], *, required: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from tenants.api import auth, tokens
+from tenants.api import audit, auth, members, quota_requests, tokens
 
 urlpatterns = [
     path("auth/token", auth.TokenExchangeView.as_view(), name="auth-token"),
@@ -14,4 +14,18 @@ urlpatterns = [
     path(
         "tenants/<slug:slug>/service-accounts/<slug:name>", tokens.ServiceAccountView.as_view(), name="service-account"
     ),
+    path("tenants/<slug:slug>/members", members.MembersView.as_view(), name="members"),
+    path("tenants/<slug:slug>/members/<str:username>", members.MemberView.as_view(), name="member"),
+    path("tenants/<slug:slug>/quota-requests", quota_requests.QuotaRequestsView.as_view(), name="quota-requests"),
+    path(
+        "tenants/<slug:slug>/quota-requests/<int:request_id>",
+        quota_requests.QuotaRequestView.as_view(),
+        name="quota-request",
+    ),
+    path(
+        "tenants/<slug:slug>/quota-requests/<int:request_id>/decision",
+        quota_requests.QuotaDecisionView.as_view(),
+        name="quota-decision",
+    ),
+    path("tenants/<slug:slug>/audit", audit.AuditView.as_view(), name="audit"),
 ]

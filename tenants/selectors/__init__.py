@@ -19,7 +19,7 @@ from tenants.selectors.contexts import (
 from tenants.selectors.jwts import JwtContext, context_for_jwt, is_jwt
 from tenants.selectors.members import members_of
 from tenants.selectors.notifications import notifications_of, unread_count
-from tenants.selectors.quota_requests import quota_requests_of
+from tenants.selectors.quota_requests import quota_request_get, quota_requests_of
 from tenants.selectors.signing_keys import key_set
 from tenants.selectors.teams import teams_of
 from tenants.selectors.tokens import may_revoke, service_account_get, service_accounts_of, tokens_of
@@ -44,6 +44,7 @@ __all__ = [
     "members_of",
     "notifications_of",
     "parse_audit_filter",
+    "quota_request_get",
     "quota_requests_of",
     "service_account_get",
     "service_accounts_of",

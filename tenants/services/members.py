@@ -78,7 +78,7 @@ def member_put(*, ctx: TenantContext, username: str, role: str) -> Membership:
     with transaction.atomic():
         _lock(ctx.tenant)
         _require_still_lead(ctx)
-        user = get_user_model().objects.filter(username=username).first()
+        user = get_user_model().objects.filter(username=_storable(username)).first()
         if user is None:
             raise not_found("person")
         known = Membership.objects.filter(tenant=ctx.tenant, user=user).first()
@@ -99,7 +99,8 @@ def member_remove(*, ctx: TenantContext, username: str) -> None:
     with transaction.atomic():
         _lock(ctx.tenant)
         _require_still_lead(ctx)
-        known = Membership.objects.filter(tenant=ctx.tenant, user__username=username).select_related("user").first()
+        found = Membership.objects.filter(tenant=ctx.tenant, user__username=_storable(username))
+        known = found.select_related("user").first()
         if known is None:
             raise not_found("member of this team")
         _require_own(known, known.user)
@@ -181,6 +182,11 @@ def _require_another_lead(ctx: TenantContext, known: Membership) -> None:
         raise conflict(
             "last_lead", "This is the team's last lead. Make somebody else a lead first, or ask a platform admin."
         )
+
+
+def _storable(username: str) -> str:
+    """The name, or nobody's where the database could not even be asked for it."""
+    return "" if safejson.text_problem(username) else username
 
 
 def _role_problems(role: str) -> dict[str, list[str]]:

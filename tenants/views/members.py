@@ -11,7 +11,7 @@ from tenants.context import TenantContext
 from tenants.forms import MemberForm
 from tenants.models import Role
 from tenants.pages import tenant_page
-from tenants.views.shared import REFUSED, asked, say, team_page
+from tenants.views.shared import REFUSED, asked, posted, say, team_page
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -36,7 +36,7 @@ def members(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
 @require_POST
 @tenant_page
 def member_role(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
-    name, role = request.POST.get("username", ""), request.POST.get("role", "")
+    name, role = posted(request, "username"), posted(request, "role")
     try:
         services.member_put(ctx=ctx, username=name, role=role)
         messages.success(request, f"{name} is {role} now.")
@@ -52,7 +52,7 @@ def member_role(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
 def member_remove(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
     """Takes somebody out, after a confirmation."""
     ctx.require(ctx.can(Role.LEAD), "manage members")
-    name = request.POST.get("username", "")
+    name = posted(request, "username")
     question = asked(
         request,
         title=f"Remove {name} from {ctx.tenant.name}?",

@@ -34,6 +34,11 @@ def asked(
     return render(request, "tenants/confirm.html", context)
 
 
+def posted(request: HttpRequest, name: str) -> str:
+    """A field of a form that is only a button; what no database keeps is left out of it."""
+    return request.POST.get(name, "").replace("\x00", "")
+
+
 def say(request: HttpRequest, error: DomainError) -> None:
     """A refusal that belongs to no field, shown on the page that follows."""
     sentences = [sentence for found in error.fields.values() for sentence in found]

@@ -16,7 +16,7 @@ from tenants.forms import ServiceAccountForm, TokenForm
 from tenants.idempotency import once
 from tenants.models import Role, ServiceAccount
 from tenants.pages import tenant_page
-from tenants.views.shared import REFUSED, asked, say, team_page
+from tenants.views.shared import REFUSED, asked, posted, say, team_page
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -43,7 +43,7 @@ def tokens(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
 @tenant_page
 def token_revoke(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
     """Ends a token, after a confirmation."""
-    given = request.POST.get("token", "")
+    given = posted(request, "token")
     known = {str(token.pk): token for token in selectors.tokens_of(ctx)}
     token = known.get(given)
     if token is None:
@@ -85,7 +85,7 @@ def account_create(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
 @tenant_page
 def account_change(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
     """Its role, or whether it may act at all."""
-    name, role, state = (request.POST.get(key, "") for key in ("account", "role", "state"))
+    name, role, state = (posted(request, key) for key in ("account", "role", "state"))
     wanted: dict[str, Any] = {"role": role} if role else {}
     if state in ("on", "off"):
         wanted["is_active"] = state == "on"
@@ -104,7 +104,7 @@ def account_change(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
 def account_delete(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
     """Takes a service account away with its tokens, after a confirmation."""
     ctx.require(ctx.can(Role.LEAD), "manage service accounts")
-    name = request.POST.get("account", "")
+    name = posted(request, "account")
     question = asked(
         request,
         title=f"Delete the service account {name}?",
