@@ -122,6 +122,11 @@ TABLE: dict[str, dict[str, Row]] = {
     "api:training-job-metrics": JOB_API_UNKNOWN | {"POST": api(401, 401, 400, 403)},
     "api:training-job-source": JOB_API_UNKNOWN | {"GET": api(401, 401, 404, 403)},
     "api:sources": API_UNKNOWN | {"POST": api(400, 400)},
+    # Teams and cost centers are for platform admins with a token for that (tests/tenants/test_tenants_api.py).
+    "api:tenants": API_UNKNOWN | {"GET": api(403, 403), "POST": api(403, 403)},
+    "api:tenant": API_UNKNOWN | {"GET": api(200, 403), "PATCH": api(403, 403), "DELETE": api(403, 403)},
+    "api:cost-centers": API_UNKNOWN | {"GET": api(403, 403), "POST": api(403, 403)},
+    "api:cost-center": API_UNKNOWN | {"PATCH": api(403, 403)},
     # ---- accounts
     "account_login": {method: account(200, "/") for method in ("GET", "POST")},
     "account_logout": {
@@ -185,7 +190,7 @@ def addresses() -> dict[str, str]:
 
 def url_of(route: str, job: "TrainingJob") -> str:
     values = {"tenant": "ours", "job_id": str(job.pk), "path": "model.bin", "key": "abc", "uidb36": "1"}
-    values |= {"provider_id": "corp", "pk": "1"}
+    values |= {"provider_id": "corp", "pk": "1", "slug": "ours", "code": "cc-1"}
     # The two regular expressions of django-allauth, then Django's own converters.
     route = re.sub(r"\(\?P<(\w+)>[^)]*\)", lambda found: values[found[1]], route).replace("^", "").replace("$", "")
     return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: values[found[1]], route)

@@ -78,11 +78,11 @@ def test_nothing_new_costs_nothing(
 
 def test_many_rows_go_in_one_batch(ours: Team, cluster: FakeCluster, reconciler: Reconciler) -> None:
     for number in range(30):
-        submit(ours, f"job-{number}")
+        submit(ours, f"job-{number}", compute={"cpu_cores": 1, "memory_gb": 1})
     rounds(reconciler, 4)
     assert cluster.verbs().count("create") == 30
     assert set(TrainingJob.objects.values_list("reason", flat=True)) == {"Submitted"}
-    assert cluster.verbs("Namespace") == ["apply"], "the namespace is applied once for all of them"
+    assert cluster.verbs("Namespace") == ["get", "create", "apply"], "the namespace is applied once for all of them"
 
 
 # ---- creating
@@ -225,7 +225,7 @@ def test_a_cluster_that_is_away_is_left_alone_for_a_while(
 
 def test_a_foreign_object_of_the_name_is_an_error(ours: Team, cluster: FakeCluster, reconciler: Reconciler) -> None:
     job = submit(ours)
-    cluster.apply({"kind": "Namespace", "metadata": {"name": "ml-ours"}})
+    cluster.apply({"kind": "Namespace", "metadata": {"name": "ml-ours", "labels": {"managed-by": "ml-platform"}}})
     cluster.apply({"kind": "Job", "metadata": {"name": f"a-{job.pk.hex[:8]}", "namespace": "ml-ours", "labels": {}}})
     rounds(reconciler)
     assert (fresh(job).status, fresh(job).reason) == ("failed", "NameConflict")
@@ -251,7 +251,8 @@ def test_a_namespace_that_is_refused_is_said_and_others_are_not_held_up(
     job = submit(ours)
     reconciler.step()
     row = fresh(job)
-    assert (row.status, row.reason, row.error_message) == ("pending", "ClusterRefused", "no rights")
+    sentence = "The cluster refuses ResourceQuota ours-quota: no rights"
+    assert (row.status, row.reason, row.error_message) == ("pending", "ClusterRefused", sentence)
     theirs = job_submit(ctx=other.ctx, payload={"name": "b"})
     rounds(reconciler)
     assert fresh(theirs).reason == "Submitted"
@@ -262,8 +263,8 @@ def test_what_a_tenant_wants_is_applied_again_when_it_changes(
 ) -> None:
     submit(ours, "first")
     rounds(reconciler)
-    Tenant.objects.update(quota_cpu=7)
+    Tenant.objects.update(quota_cpu=11)
     submit(ours, "second")
     rounds(reconciler)
-    assert cluster.objects["ResourceQuota", "ml-ours", "ours-quota"]["spec"]["hard"]["requests.cpu"] == "7"
-    assert cluster.verbs("Namespace") == ["apply", "apply"]
+    assert cluster.objects["ResourceQuota", "ml-ours", "ours-quota"]["spec"]["hard"]["requests.cpu"] == "11"
+    assert cluster.verbs("Namespace") == ["get", "create", "apply", "get", "apply"]
