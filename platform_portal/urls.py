@@ -25,6 +25,9 @@ def metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
+# The admin has no door of its own: lock-out and second factors hold there too.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+
 api: list[URLPattern | URLResolver] = [
     path("health", health.HealthView.as_view(), name="health"),
     path("ready", health.ReadyView.as_view(), name="ready"),
@@ -46,8 +49,6 @@ urlpatterns = [
     path("t/<slug:tenant>/", include("jobs.urls")),
     path("t/<slug:tenant>/", include("tenants.urls")),
 ]
-# The admin has no door of its own: lock-out and second factors hold there too.
-admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 handler400 = "platform_portal.fallbacks.handle_400"
 handler404 = "platform_portal.fallbacks.handle_404"
 handler500 = "platform_portal.fallbacks.handle_500"

@@ -88,7 +88,7 @@
     if (target.dataset && target.dataset.fillLogin) {
       document.getElementById("id_login").value = target.dataset.fillLogin;
       document.getElementById("id_password").value = target.dataset.fillPassword;
-      document.querySelector(".entrance form button[type=submit]").focus();
+      document.querySelector(".local button[type=submit]").focus();
     }
     if (target.dataset && "confirm" in target.dataset) { event.preventDefault(); confirmThen(target); }
   });

@@ -8,6 +8,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ class Page:
         self.open("/accounts/login/")
         self.type("#id_login", name)
         self.type("#id_password", f"{name}-demo")
-        self.click("main form button[type=submit]")
+        self.click(".local button[type=submit]")
         self.wait(lambda: "/t/" in self.driver.current_url, "the dashboard")
 
     def submit_job(self, name: str, program: str, folder: Path) -> str:
@@ -135,20 +136,26 @@ def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def page(portal: str, tmp_path: Path) -> Iterator[Page]:
     """A fresh browser; what the console complained about fails the test, unless the test has asked for it before."""
+    with browser(portal, tmp_path / "profile") as found:
+        yield found
+        assert found.complaints() == []
+
+
+@contextmanager
+def browser(portal: str, profile: Path) -> Iterator[Page]:
     from selenium import webdriver
 
     chromium, driver_path = _chromium()
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
-    found = Page(driver, portal)
-    found.size(1280, 900)
     try:
+        found = Page(driver, portal)
+        found.size(1280, 900)
         yield found
-        assert found.complaints() == []
     finally:
         driver.quit()
 
