@@ -12,6 +12,7 @@ from typing import Any
 
 import jwt
 
+from platform_portal import safejson
 from platform_portal.errors import DomainError, forbidden
 from tenants import issuers
 from tenants.models import IssuerRule, TrustedIssuer
@@ -146,7 +147,7 @@ def _matching(patterns: Any, claims: dict[str, Any]) -> int:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and "\x00" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
+    return isinstance(value, str) and safejson.text_problem(value) is None
 
 
 def _shown(value: Any) -> str:

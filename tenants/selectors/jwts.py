@@ -7,7 +7,7 @@ from typing import Any
 import jwt
 from django.conf import settings
 
-from platform_portal.errors import DomainError
+from platform_portal import safejson
 from tenants.context import TenantContext
 from tenants.models import IssuerRule
 from tenants.selectors import federation
@@ -50,7 +50,7 @@ def context_for_jwt(token: str) -> JwtContext:
     except UNREADABLE as exc:
         raise federation.refused("The JWT cannot be read.") from exc
     kid = header.get("kid")
-    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID:
+    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID or safejson.text_problem(kid):
         raise federation.refused("The JWT's header names no key (kid).")
     if issuer == settings.PLATFORM_URL:
         return _own(token, kid)
@@ -73,9 +73,9 @@ def _own(token: str, kid: str) -> JwtContext:
             leeway=LEEWAY_SECONDS,
             options={"require": list(REQUIRED)},
         )
+        expires_at = datetime.fromtimestamp(claims["exp"], UTC)
     except UNREADABLE as exc:
         raise federation.refused(federation.sentence(exc)) from exc
-    expires_at = datetime.fromtimestamp(claims["exp"], UTC)
     ctx = _still(claims, expires_at)
     if ctx is None or ctx.tenant.slug != claims.get("tenant"):
         raise federation.refused("What the JWT was given for has been revoked, has expired or is disabled.")
