@@ -7,7 +7,7 @@ import json
 import math
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -45,6 +45,9 @@ class Shown:
         """What has to happen before a waiting job starts."""
         if self.verdict is None:
             return ""
+        if self.verdict.outcome is Outcome.WAIT and self.verdict.waiting:
+            # What is free will be taken by those before it, so the numbers of today say nothing of its turn.
+            return replace(self.verdict, exceeded=()).sentence
         return "It is about to start." if self.verdict.outcome is Outcome.NOW else self.verdict.sentence
 
     @property

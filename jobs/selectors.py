@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from jobs import manifests, quota, tokens
 from jobs.models import LIVE, JobEvent, Status, TrainingJob
+from jobs.reasons import EXCEEDS_QUOTA
 from platform_portal.errors import forbidden, invalid, not_found
 from tenants.context import TenantContext
 from tenants.models import ClusterContact, InstanceType
@@ -99,10 +100,12 @@ def jobs_live_of(ctx: TenantContext, job_ids: list[UUID]) -> list[TrainingJob]:
 
 
 def jobs_waiting(ctx: TenantContext, *, limit: int) -> list[TrainingJob]:
-    """The head of the team's queue, the next one first, each with its place."""
+    """The head of the team's queue, the next one first, each with its place. One query."""
     waiting = TrainingJob.objects.of(ctx).waiting().only(*LIST_FIELDS).annotate(compute=F("spec__compute"))
     found = list(waiting[:limit])
-    quota.add_positions(ctx, found)
+    with_turn = (job for job in found if job.reason != EXCEEDS_QUOTA)
+    for position, job in enumerate(with_turn, 1):
+        job.queue_position = position
     return found
 
 

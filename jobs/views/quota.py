@@ -93,15 +93,17 @@ def _advice(outcome: Outcome, queues: bool) -> str:
         return ""
     if queues:
         return "It waits in the queue and starts by itself."
-    return "As the form stands it would be refused: tick the box below, and it waits in the queue instead."
+    return "As it stands it would be refused; tick the box below, and it waits in the queue."
 
 
 def _left(limits: Limits, held: Held, short: Sequence[str] = (), gpu_type: str = "") -> list[Left]:
-    found = [
+    """One number for GPUs, so that the panel keeps its shape: of those in all or of the chosen type, whichever are fewer."""
+    cpu, memory, gpus, jobs = (
         Left(RESOURCES[name][1], getattr(limits, name), getattr(held, name), name in short)
         for name in ("cpu", "memory_gb", "gpus", "jobs")
-    ]
+    )
     if gpu_type in limits.gpu_types:
         used = held.gpu_types.get(gpu_type, 0)
-        found.append(Left(gpu_type, limits.gpu_types[gpu_type], used, GPU_TYPE + gpu_type in short))
-    return found
+        of_type = Left(gpu_type, limits.gpu_types[gpu_type], used, GPU_TYPE + gpu_type in short)
+        gpus = min(gpus, of_type, key=lambda one: (one.left, not one.short))
+    return [cpu, memory, gpus, jobs]

@@ -32,8 +32,8 @@ def _submit(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
     ctx.require(ctx.can_submit, "submit jobs")
     if request.method != "POST":
         initial = {"name": forms.suggested_name(), "key": forms.new_key()}
-        return _page(request, ctx, forms.SubmitForm(initial=initial, machines=selectors.machines(ctx)), None)
-    form = forms.SubmitForm(request.POST, request.FILES, machines=selectors.machines(ctx))
+        return _page(request, ctx, _form(ctx, initial=initial), None)
+    form = _form(ctx, request.POST, request.FILES)
     form.is_valid()
     source = _source(ctx, form)
     if request.POST.get("check"):
@@ -74,18 +74,17 @@ def rerun_form(request: HttpRequest, ctx: TenantContext, job_id: UUID) -> HttpRe
     """The form with everything as it was for an earlier job, under the next free name."""
     ctx.require(ctx.can_submit, "submit jobs")
     job = selectors.job_for_page(ctx, job_id)
-    offered = selectors.machines(ctx)
-    sizes = job.spec.get("compute") or {}
-    initial = forms.initial_of(selectors.request_of(job), sizes, [machine.name for machine in offered])
-    initial |= {"name": selectors.free_name(ctx, job.name), "key": forms.new_key()}
-    return _page(request, ctx, forms.SubmitForm(initial=initial, machines=offered), job.source, again=job.name)
+    form = _form(ctx)
+    form.initial = forms.initial_of(selectors.request_of(job), job.spec.get("compute") or {}, form.sizes)
+    form.initial |= {"name": selectors.free_name(ctx, job.name), "key": forms.new_key()}
+    return _page(request, ctx, form, job.source, again=job.name)
 
 
 @require_POST
 @tenant_page
 def preview(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
     """The request that the form stands for, as curl, whether or not it is valid yet."""
-    form = forms.SubmitForm(request.POST, machines=selectors.machines(ctx))
+    form = _form(ctx, request.POST)
     form.is_valid()
     source = _known_source(ctx, request.POST.get("source", ""))
     payload = form.payload(source)
@@ -94,6 +93,11 @@ def preview(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
         upload = "train.py"
         payload = {"name": payload.pop("name"), "source": presenters.UPLOADED} | payload
     return render(request, "jobs/_preview.html", {"call": presenters.curl(payload, upload)})
+
+
+def _form(ctx: TenantContext, *args: Any, **kwargs: Any) -> forms.SubmitForm:
+    currency = ctx.tenant.cost_center.currency
+    return forms.SubmitForm(*args, machines=selectors.machines(ctx), currency=currency, **kwargs)
 
 
 def _accept(ctx: TenantContext, key: str, payload: dict[str, Any], source: SourceArchive | None) -> str:

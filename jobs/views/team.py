@@ -118,13 +118,11 @@ class Meter:
 
 
 def meters(state: QuotaState) -> list[Meter]:
+    """The few that everybody's work is limited by; the page of the team's usage shows all."""
     limits, held = state.limits, state.held
-    found = [
+    return [
         Meter("CPU", held.cpu, limits.cpu, "cores"),
         Meter("Memory", held.memory_gb, limits.memory_gb, "GB"),
         Meter("GPUs", held.gpus, limits.gpus, "GPUs"),
         Meter("Jobs at once", held.jobs, limits.jobs, "jobs"),
-    ]
-    return found + [
-        Meter(model, held.gpu_types.get(model, 0), most, "GPUs") for model, most in sorted(limits.gpu_types.items())
     ]

@@ -249,7 +249,7 @@ def test_the_form_suggests_a_valid_name_and_tells_what_is_left(ours: Team, make_
     page = ours.client("member").get(NEW).content.decode()
     found = re.search(r'name="name" value="([a-z]+-[a-z]+)"', page)
     assert found is not None
-    lefts = re.findall(r"<dt>([^<]+)</dt><dd>(\d+) <small>of (\d+) left", page)
+    lefts = re.findall(r'<dt class="clip">([^<]+)</dt><dd>(\d+) <small>of (\d+) left', page)
     assert lefts[:3] == [("CPU", "98", "100"), ("Memory", "192", "200"), ("GPUs", "10", "10")]
 
 
