@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 from tenants import amounts
 from tenants.context import TenantContext
 from tenants.models import CostCenter, QuotaUsage
-from tenants.quotas import GPU_TYPE, Held, held_of, limits_of, live_grants
+from tenants.quotas import GPU_TYPE, RESOURCES, Held, held_of, limits_of, live_grants
 
 # What is limited for each job, or counted by the cluster alone: there is nothing of the team's to sum up.
 UNCOUNTED = ("pvcs", "gpus_per_job")
@@ -26,11 +26,14 @@ class Bar:
 
     @property
     def label(self) -> str:
-        return amounts.label(self.resource)
+        return (
+            self.resource.removeprefix(GPU_TYPE) if self.resource.startswith(GPU_TYPE) else RESOURCES[self.resource][1]
+        )
 
     @property
     def unit(self) -> str:
-        return amounts.amount(self.resource, 2).removeprefix("2 ")
+        """What stands after the number, where the label does not say it."""
+        return {"cpu": "cores", "memory_gb": "GB"}.get(self.resource, "GPUs" if GPU_TYPE in self.resource else "")
 
     @property
     def left(self) -> int:

@@ -57,7 +57,7 @@ def quota_request_create(*, ctx: TenantContext, wanted: Mapping[str, Any], reaso
             target=asked,
             target_id=request.pk,
             before=request.current,
-            after={"wanted": request.wanted, "reason": request.reason},
+            after=request.wanted | {"reason": request.reason},
         )
         notify(
             users=get_user_model().objects.filter(is_superuser=True, is_active=True),

@@ -73,14 +73,16 @@ def money(value: Decimal) -> str:
 def changed(entry: AuditEntry) -> list[tuple[str, str | None, str | None]]:
     """A line's (what, old, new), in the order in which it was written; ``None`` where there was or is nothing."""
     before, after = entry.before or {}, entry.after or {}
-    keys = list(dict.fromkeys([*before, *after]))
-    return [(key, _text(before, key), _text(after, key)) for key in keys]
+    rows = [(key, _text(before, key), _text(after, key)) for key in dict.fromkeys([*before, *after])]
+    return [row for row in rows if row[1] or row[2]]
 
 
 def _text(values: dict[str, Any], key: str) -> str | None:
     value = values.get(key)
     if value is None:
         return None
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
