@@ -252,7 +252,7 @@ def _compute(given: Mapping[str, Any], rules: Rules, errors: _Errors) -> dict[st
             offered = ", ".join(rules.instance_types) or "none; send the object with its sizes"
             errors.add("compute", f"names no instance type that this team may use; there are {offered}")
             return {}
-        return dict(known)
+        return {key: item for key, item in known.items() if item is not None}
     if not isinstance(value, dict):
         errors.add("compute", "must be an object or the name of an instance type")
         return {}

@@ -17,12 +17,13 @@ from jobs.observed import pod_view
 from jobs.spec import Rules, clean, hyperparameter_env
 from platform_portal import names
 from tests.jobs.kubernetes_expansion import expand, process_of
+from tests.jobs.machines import MACHINES
 from tests.kubernetes_schema import problems
 from tests.platform.test_safejson import ANY_JSON
 
 JOB = UUID("3f2c8a8e-0d7c-4f2b-9f0e-6d8a4d3b2c11")
 LABELS = {"tenant": "ours", "cost-center": "cc-1", "managed-by": "ml-platform", "ml-platform/job-id": str(JOB)}
-RULES = Rules(tenant="ours", default_image="python:3.11-slim", local_files=True)
+RULES = Rules(tenant="ours", default_image="python:3.11-slim", local_files=True, instance_types=MACHINES)
 CONTAINER_SECURITY = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 MOUNT = [{"name": "workspace", "mountPath": "/workspace"}]
 
@@ -127,6 +128,35 @@ def test_a_tpu_job_asks_for_one() -> None:
     pod = pod_of(training_job(wish(compute={"type": "tpu"})))
     assert pod["tolerations"] == [{"key": "google.com/tpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert pod["containers"][0]["resources"]["requests"]["google.com/tpu"] == "1"
+
+
+def test_an_instance_type_narrows_the_machines_and_widens_what_they_may_be_tainted_with() -> None:
+    taint = {"key": "team", "operator": "Equal", "value": "ours", "effect": "NoSchedule"}
+    placed = {"node_selector": {"pool": "fast"}, "tolerations": (taint,)}
+    pod = pod_of(training_job(replace(wish(), **placed)))
+    assert (pod["nodeSelector"], pod["tolerations"]) == ({"pool": "fast"}, [taint])
+    pod = pod_of(training_job(replace(wish(compute="gpu-1x-t4"), **placed)))
+    assert pod["nodeSelector"] == {"cloud.google.com/gke-accelerator": "nvidia-tesla-t4", "pool": "fast"}
+    assert [one["key"] for one in pod["tolerations"]] == ["nvidia.com/gpu", "team"]
+    # What the type says of the accelerator's label wins, and nothing is tolerated twice.
+    own = {"cloud.google.com/gke-accelerator": "t4-shared"}
+    same = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    pod = pod_of(training_job(replace(wish(compute="gpu-1x-t4"), node_selector=own, tolerations=(same,))))
+    assert (pod["nodeSelector"], pod["tolerations"]) == (own, [same])
+
+
+def test_a_gigabyte_of_a_job_is_one_of_its_team_s_quota() -> None:
+    """The quota is decided in the spec's numbers, and the cluster counts in the manifests' units: both are Gi."""
+    from tenants.manifests import TenantWish, resource_quota
+
+    limits = {"cpu": 7, "memory_gib": 33, "gpus": 2, "pvcs": 1, "pods": 1}
+    hard = resource_quota(TenantWish(slug="ours", cost_center="cc-1", pod_security="baseline", **limits))["spec"][
+        "hard"
+    ]
+    asked = pod_of(training_job(wish(compute={"cpu_cores": 7, "memory_gb": 33})))["containers"][0]["resources"][
+        "requests"
+    ]
+    assert (asked["cpu"], asked["memory"]) == (hard["requests.cpu"], hard["requests.memory"]) == ("7", "33Gi")
 
 
 def fetching(name: str, image: str, command: list[str], env: dict[str, str]) -> dict[str, Any]:

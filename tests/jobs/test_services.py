@@ -261,8 +261,8 @@ def test_a_query_string_is_a_filter(query: dict[str, str], wanted: JobFilter) ->
 def test_what_the_team_s_live_jobs_ask_for(ours: Team, theirs: Team) -> None:
     submit(ours, "a", compute={"cpu_cores": 3, "memory_gb": 5})
     submit(ours, "b", compute="gpu-4x-v100")
-    submit(theirs, "c", compute="gpu-8x-a100")
-    job_cancel(ctx=ours.ctx, job_id=submit(ours, "d").pk)
+    submit(theirs, "c", compute="gpu-1x-a100")
+    job_cancel(ctx=ours.ctx, job_id=submit(ours, "d", compute={"cpu_cores": 1, "memory_gb": 1}).pk)
     assert selectors.compute_in_use(ours.ctx) == {"cpu_cores": 35, "memory_gb": 197, "gpu_count": 4}
 
 

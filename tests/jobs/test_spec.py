@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,12 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jobs import spec
-from jobs.instance_types import CATALOGUE
 from jobs.spec import Rules, clean, hyperparameter_env, hyperparameter_text
+from tests.jobs.machines import MACHINES
 from tests.platform.test_safejson import ANY_JSON, ANY_TEXT
 
-RULES = Rules(tenant="ours", default_image="python:3.11-slim", local_files=True)
-REMOTE = Rules(tenant="ours", default_image="python:3.11-slim")
+RULES = Rules(tenant="ours", default_image="python:3.11-slim", local_files=True, instance_types=MACHINES)
+REMOTE = replace(RULES, local_files=False)
 SOURCE = "3f2c8a8e-0d7c-4f2b-9f0e-6d8a4d3b2c11"
 EMOJI = "\U0001f600"
 
@@ -39,6 +40,8 @@ def test_the_defaults_are_those_of_the_contract() -> None:
             "hyperparameters": {},
             "env_vars": {},
             "model_output_path": None,
+            "queue": False,
+            "priority": 0,
         },
         {},
     )
@@ -66,12 +69,13 @@ GOOD: list[tuple[str, Any]] = [
     ("compute", {}), ("compute", {"type": "tpu"}), ("compute", {"type": "gpu", "gpu_count": 8, "gpu_type": "nvidia-a100"}),
     ("compute", {"type": "cpu", "gpu_count": 0, "gpu_type": ""}), ("compute", {"cpu_cores": 1, "memory_gb": 1}),
     ("compute", {"cpu_cores": 96, "memory_gb": 768}), ("compute", {"type": "gpu", "gpu_type": "g" * 63}),
-    *(("compute", name) for name in CATALOGUE),
+    *(("compute", name) for name in MACHINES),
     ("hyperparameters", {"lr": 0.1, "layers": [1, 2], "nested": {"a": None}, "ü": True, "a b": "x", "b.c": ""}),
     ("hyperparameters", {"x" * 253: 1}), ("hyperparameters", {"a": "x" * (64 * 1024 - 9)}),
     ("env_vars", {"A": "", "_x1": "ü" + EMOJI, "PATH": "/x", "HOME": "/", "PYTHONUNBUFFERED": "0"}),
     ("env_vars", {"A" * 253: "x"}), ("env_vars", {"A": "x" * 32768}),
     ("env_vars", {f"V{number}": "" for number in range(200)}),
+    ("queue", True), ("queue", False), ("priority", -10), ("priority", 0), ("priority", 10),
 ]  # fmt: skip
 
 
@@ -99,6 +103,10 @@ BAD: list[tuple[Any, str, str]] = [
     ({"nonsense": 1}, "nonsense", "is not a field"), ({"n\x00\ud800": 1}, "n��", "is not a field"), ({"": 1}, "",
     "is not a field"),
     ({"x" * 100: 1}, "x" * 80, "is not a field"), ({"compute": {"cores": 1}}, "compute.cores", "is not a field of compute"),
+    # queue and priority
+    *(({"queue": bad}, "queue", "must be true or false") for bad in (0, 1, "true", [], {})),
+    *(({"priority": bad}, "priority", "must be a whole number from -10 to 10")
+      for bad in (-11, 11, 1.0, "1", True, [], 10**400)),
     # text
     ({"tenant_id": 1}, "tenant_id", "must be text"), ({"tenant_id": "x" * 254}, "tenant_id", "at most 253"),
     ({"entrypoint": ""}, "entrypoint", "must not be empty"), ({"entrypoint": " \n"}, "entrypoint", "must not be empty"),
@@ -211,13 +219,19 @@ def test_file_paths_work_on_the_local_cluster_only() -> None:
         assert "local" not in errors_of({field: "ftp://x"}, REMOTE)[field][0]
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", MACHINES)
 def test_an_instance_type_stands_for_its_object(name: str) -> None:
-    by_name, errors = clean({"name": "a", "compute": name}, RULES)
-    assert (
-        errors == {} and clean({"name": "a", "compute": by_name["compute"]}, RULES)[0]["compute"] == by_name["compute"]
-    )
-    assert name in CATALOGUE[name].label
+    said = {key: value for key, value in MACHINES[name].items() if value is not None}
+    for compute in (name, MACHINES[name]):
+        found, errors = clean({"name": "a", "compute": compute}, RULES)
+        assert errors == {} and found["compute"] == said
+
+
+def test_a_type_that_is_not_offered_is_refused_with_those_that_are() -> None:
+    (sentence,) = errors_of({"compute": "gpu-9x"})["compute"]
+    assert all(name in sentence for name in MACHINES)
+    (sentence,) = errors_of({"compute": "cpu-4x"}, replace(RULES, instance_types={}))["compute"]
+    assert sentence == "names no instance type that this team may use; there are none; send the object with its sizes"
 
 
 def test_gpus_are_one_unless_said_otherwise() -> None:
@@ -297,7 +311,7 @@ FIELD_VALUES = {
     "code_repo": SOME(["https://h/x", "git@h:x", "x"]) | ANY_TEXT,
     "code_commit": SOME(["main", "-x"]) | ANY_TEXT,
     "data_path": SOME(["s3://b/k", "file:///x"]) | ANY_TEXT.map(lambda text: f"s3://{text}"),
-    "compute": SOME([*CATALOGUE, "x"])
+    "compute": SOME([*MACHINES, "x"])
     | st.fixed_dictionaries(
         {},
         optional={
@@ -311,6 +325,8 @@ FIELD_VALUES = {
     "hyperparameters": st.dictionaries(ANY_TEXT, ANY_JSON, max_size=4),
     "env_vars": st.dictionaries(SOME(["A", "B", "1", "RANK"]) | ANY_TEXT, ANY_TEXT, max_size=4),
     "model_output_path": SOME(["s3://b/k", "x"]),
+    "queue": SOME([True, False, 1, "yes"]),
+    "priority": st.integers(-11, 11) | ANY_JSON,
 }
 LIKELY = st.fixed_dictionaries({}, optional=FIELD_VALUES).map(lambda payload: {"name": "a"} | payload)
 ANYTHING = st.dictionaries(SOME(spec.FIELDS) | ANY_TEXT, ANY_JSON, max_size=6)
