@@ -12,6 +12,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from platform_portal import env, oidc
+from platform_portal.admin_theme import UNFOLD as UNFOLD
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 MODE = env.text("PLATFORM_MODE", "production")
@@ -35,7 +36,12 @@ TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", 0 if LAPTOP else 1)
 CSRF_TRUSTED_ORIGINS = [PLATFORM_URL] if PLATFORM_URL else []
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    # The admin site and its look; the theme's templates come before those they replace.
+    "unfold.apps.BasicAppConfig",
+    "unfold.contrib.filters",
+    "unfold.contrib.import_export",
+    "import_export",
+    "platform_portal.admin_app.PlatformAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
