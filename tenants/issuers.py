@@ -42,11 +42,14 @@ class Unreachable(Exception):
 
 
 def key_of(issuer: TrustedIssuer, kid: str, now: Callable[[], float] = time.monotonic) -> Jwk | None:
-    """The issuer's public key of this id; ``None`` if it has none, a 503 if it cannot be asked."""
+    """The issuer's public key of this id; ``None`` if it has none, a 503 if it cannot be asked.
+
+    Without an id it is the issuer's only key, as OpenID Connect has it, or none.
+    """
     keys = _kept(issuer)
     if keys.due(kid, now()):
         # One asks for all; who can go by what is known does not wait for it.
-        needed = kid not in keys.by_id or keys.stale(now())
+        needed = keys.find(kid) is None or keys.stale(now())
         if keys.lock.acquire(timeout=WAIT_SECONDS if needed else 0):
             try:
                 if keys.due(kid, now()):
@@ -57,7 +60,7 @@ def key_of(issuer: TrustedIssuer, kid: str, now: Callable[[], float] = time.mono
             raise _unavailable(issuer, "it is being asked and has not answered yet")
     if keys.stale(now()):
         raise _unavailable(issuer, keys.problem)
-    return keys.by_id.get(kid)
+    return keys.find(kid)
 
 
 def forget() -> None:
@@ -78,7 +81,12 @@ class _Keys:
         if moment - self.failed_at < PAUSE_SECONDS:
             return False
         age = moment - self.fetched_at
-        return age > FRESH_SECONDS or (kid not in self.by_id and age >= REFETCH_SECONDS)
+        return age > FRESH_SECONDS or (self.find(kid) is None and age >= REFETCH_SECONDS)
+
+    def find(self, kid: str) -> Jwk | None:
+        if not kid and len(self.by_id) == 1:
+            return next(iter(self.by_id.values()))
+        return self.by_id.get(kid) if kid else None
 
     def stale(self, moment: float) -> bool:
         return moment - self.fetched_at > STALE_SECONDS
@@ -108,9 +116,9 @@ def _fetch_keys(issuer: TrustedIssuer) -> dict[str, Jwk]:
     found = _get_json(issuer.jwks_url or _discover(issuer, deadline), deadline).get("keys")
     if not isinstance(found, list):
         raise Unreachable("its key set has no keys")
-    usable = [key for key in found if isinstance(key, dict) and isinstance(key.get("kid"), str)]
+    usable = [key for key in found if isinstance(key, dict) and isinstance(key.get("kid", ""), str)]
     # Never a shared secret: a key set is public.
-    return {key["kid"]: key for key in usable if key.get("kty") != "oct" and key.get("use", "sig") == "sig"}
+    return {key.get("kid", ""): key for key in usable if key.get("kty") != "oct" and key.get("use", "sig") == "sig"}
 
 
 def _discover(issuer: TrustedIssuer, deadline: float) -> str:

@@ -42,7 +42,7 @@ def verify(token: str, kid: str, algorithm: Any, claimed: Any) -> Verified:
         raise refused(f"The JWT's issuer (iss {_shown(claimed)}) is none that the platform trusts.")
     key = issuers.key_of(issuer, kid)
     if key is None:
-        raise refused(f"The issuer {issuer.name} has no key {_shown(kid)} (kid).")
+        raise refused(f"The issuer {issuer.name} has no key {_shown(kid or None)} (kid).")
     if algorithm not in _algorithms(key):
         raise refused(f"The JWT's algorithm (alg {_shown(algorithm)}) is not one for the issuer's key.")
     try:
@@ -60,7 +60,7 @@ def verify(token: str, kid: str, algorithm: Any, claimed: Any) -> Verified:
         raise refused(sentence(exc, issuer.audience)) from exc
     rules = list(_live().filter(issuer=issuer).order_by("order", "pk"))
     for rule in rules:
-        if first_mismatch(rule.claims, claims) is None:
+        if not mismatches(rule.claims, claims):
             return Verified(rule, expires_at, claims)
     raise forbidden(_no_rule(issuer, rules, claims), "no_rule_matches")
 
@@ -70,14 +70,11 @@ def live_rule(rule_id: int) -> IssuerRule | None:
     return _live().filter(pk=rule_id).first()
 
 
-def first_mismatch(patterns: Any, claims: dict[str, Any]) -> str | None:
-    """The name of the first claim that its pattern does not match; ``None`` when all of them do."""
+def mismatches(patterns: Any, claims: dict[str, Any]) -> list[str]:
+    """The names of the claims that their patterns do not match; of no patterns at all the empty name."""
     if not isinstance(patterns, dict) or not patterns:
-        return ""
-    for name, pattern in patterns.items():
-        if not isinstance(pattern, str) or not any(fnmatchcase(text, pattern) for text in _texts(claims.get(name))):
-            return str(name)
-    return None
+        return [""]
+    return [name for name, pattern in sorted(patterns.items()) if not _matches(pattern, claims.get(name))]
 
 
 def refused(message: str) -> DomainError:
@@ -129,21 +126,17 @@ def _texts(value: Any) -> list[str]:
     return found
 
 
+def _matches(pattern: Any, claim: Any) -> bool:
+    return isinstance(pattern, str) and any(fnmatchcase(text, pattern) for text in _texts(claim))
+
+
 def _no_rule(issuer: TrustedIssuer, rules: list[IssuerRule], claims: dict[str, Any]) -> str:
-    """Names the claim, and never the pattern: whoever has an account with the issuer can read this."""
+    """Names the claims, and never the patterns: whoever has an account with the issuer can read this."""
     if not rules:
         return f"The issuer {issuer.name} is trusted, but no rule of it gives anybody access."
-    closest = max(rules, key=lambda rule: _matching(rule.claims, claims))
-    name = first_mismatch(closest.claims, claims)
-    if not name:
-        return f"No rule of the issuer {issuer.name} matches this JWT."
-    return f"No rule of the issuer {issuer.name} matches this JWT: its claim {name} is {_shown(claims.get(name))}."
-
-
-def _matching(patterns: Any, claims: dict[str, Any]) -> int:
-    if not isinstance(patterns, dict):
-        return 0
-    return sum(first_mismatch({name: pattern}, claims) is None for name, pattern in patterns.items())
+    closest = min((mismatches(rule.claims, claims) for rule in rules), key=len)
+    why = " and ".join(f"its claim {name} is {_shown(claims.get(name))}" for name in closest if name)
+    return f"No rule of the issuer {issuer.name} matches this JWT{f': {why}' if why else ''}."
 
 
 def _is_text(value: Any) -> bool:

@@ -49,8 +49,8 @@ def context_for_jwt(token: str) -> JwtContext:
         issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")
     except UNREADABLE as exc:
         raise federation.refused("The JWT cannot be read.") from exc
-    kid = header.get("kid")
-    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID or safejson.text_problem(kid):
+    kid = header.get("kid", "")
+    if not isinstance(kid, str) or len(kid) > MAX_KID or safejson.text_problem(kid):
         raise federation.refused("The JWT's header names no key (kid).")
     if issuer == settings.PLATFORM_URL:
         return _own(token, kid)
@@ -60,7 +60,7 @@ def context_for_jwt(token: str) -> JwtContext:
 
 
 def _own(token: str, kid: str) -> JwtContext:
-    key = public_key(kid)
+    key = public_key(kid) if kid else None
     if key is None:
         raise federation.refused("The key that signed the JWT is unknown or retired. Exchange a token for a new one.")
     try:
