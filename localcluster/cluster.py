@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from localcluster.accounts import Accounts
 from localcluster.admission.limits import LimitRanges
 from localcluster.admission.podsecurity import PodSecurity
 from localcluster.admission.quota import ResourceQuotas
@@ -85,7 +86,9 @@ class Cluster:
             self._controllers.append(self.kubelet)
         self._proxy = Proxy(self.registry)
         logs = LogReader(self.registry, folder / "pods")
-        self._server = Server(Handlers(self.registry, logs, self._proxy), self._credentials.token)
+        accounts = Accounts(self.registry, self._credentials.token)
+        handlers = Handlers(self.registry, accounts, logs, self._proxy)
+        self._server = Server(handlers, accounts, self.registry)
         self._sync_timer: asyncio.TimerHandle | None = None
 
     @property

@@ -27,10 +27,11 @@ class PodSecurity:
         if resource is not PODS or old is not None:
             return
         namespace = registry.find(NAMESPACES, "", namespace_of(obj))
-        level = labels_of(namespace.obj).get(ENFORCE, "privileged") if namespace else "privileged"
+        labels = labels_of(namespace.obj) if namespace else {}
+        level, version = labels.get(ENFORCE, "privileged"), labels.get(f"{ENFORCE}-version", "latest")
         found = violations(obj["spec"], level)
         if found:
-            raise errors.forbidden(PODS, name_of(obj), f'violates PodSecurity "{level}:latest": {", ".join(found)}')
+            raise errors.forbidden(PODS, name_of(obj), f'violates PodSecurity "{level}:{version}": {", ".join(found)}')
 
 
 def violations(spec: Obj, level: str) -> list[str]:

@@ -24,7 +24,9 @@ VERSION: Obj = {
 _SUBRESOURCE_KINDS = {
     "scale": ("Scale", "autoscaling", "v1"),
     "eviction": ("Eviction", "policy", "v1"),
+    "token": ("TokenRequest", "authentication.k8s.io", "v1"),
 }
+_SUBRESOURCE_VERBS = {"log": ["get"], "eviction": ["create"], "token": ["create"], "finalize": ["update"]}
 
 
 def answer(path: str) -> web.Response | None:
@@ -81,7 +83,7 @@ def _entries(resource: Resource) -> list[Obj]:
 
 def _subresource(resource: Resource, name: str) -> Obj:
     kind, group, version = _SUBRESOURCE_KINDS.get(name, (resource.kind, "", ""))
-    verbs = {"log": ["get"], "eviction": ["create"], "finalize": ["update"]}.get(name, ["get", "patch", "update"])
+    verbs = _SUBRESOURCE_VERBS.get(name, ["get", "patch", "update"])
     entry: Obj = {
         "name": f"{resource.plural}/{name}",
         "singularName": "",

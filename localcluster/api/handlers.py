@@ -9,12 +9,14 @@ import orjson
 from aiohttp import web
 
 from localcluster import errors
+from localcluster.accounts import Accounts, User
 from localcluster.api.proxy import Proxy
 from localcluster.api.requests import ApiPath, number, read_body, read_object, write_options
 from localcluster.api.responses import json_response, raw_response, render_item, render_list
 from localcluster.api.subresources import evict, get_scale, put_scale
 from localcluster.api.watching import Watching
 from localcluster.api.writing import patch_object, replace_object
+from localcluster.authorization import review
 from localcluster.errors import ApiError, bad_request, expired
 from localcluster.kubelet.logs import LogReader
 from localcluster.objects import Obj, labels_of, name_of
@@ -32,8 +34,9 @@ _CONTINUE_EXPIRED = (
 
 
 class Handlers:
-    def __init__(self, registry: Registry, logs: LogReader, proxy: Proxy) -> None:
+    def __init__(self, registry: Registry, accounts: Accounts, logs: LogReader, proxy: Proxy) -> None:
         self._registry, self._store, self._logs, self._proxy = registry, registry.store, logs, proxy
+        self._accounts = accounts
         self._watching = Watching(registry)
 
     def close(self) -> None:
@@ -41,19 +44,21 @@ class Handlers:
         self._watching.close()
         self._logs.close()
 
-    async def handle(self, request: web.Request, path: ApiPath) -> web.StreamResponse:
+    async def handle(self, request: web.Request, path: ApiPath, user: User) -> web.StreamResponse:
         if path.subresource == "log":
             return await self._logs.serve(request, path.namespace or "", path.name)
         if path.subresource == "proxy":
             return await self._proxy.serve(request, path)
         if path.subresource == "eviction":
             return await evict(self._registry, request, path)
+        if path.subresource == "token":
+            return await self._token(request, path)
         method = request.method
         if not path.name:
             if method == "GET":
                 return await self._list_or_watch(request, path)
             if method == "POST":
-                return await self._create(request, path)
+                return await self._create(request, path, user)
             if method == "DELETE":
                 return await self._delete_collection(request, path)
             raise errors.method_not_allowed()
@@ -69,6 +74,12 @@ class Handlers:
         if method == "DELETE" and not path.subresource:
             return await self._delete(request, path)
         raise errors.method_not_allowed()
+
+    async def _token(self, request: web.Request, path: ApiPath) -> web.Response:
+        if request.method != "POST":
+            raise errors.method_not_allowed()
+        wish = await read_object(request)
+        return json_response(self._accounts.token_request(path.namespace or "", path.name, wish), 201)
 
     async def _list_or_watch(self, request: web.Request, path: ApiPath) -> web.StreamResponse:
         query = request.query
@@ -114,10 +125,10 @@ class Handlers:
             raise bad_request("continue key is not valid") from None
         return (str(namespace), str(name)), int(revision)
 
-    async def _create(self, request: web.Request, path: ApiPath) -> web.Response:
+    async def _create(self, request: web.Request, path: ApiPath, user: User) -> web.Response:
         obj, options = await read_object(request), write_options(request)
         if not path.resource.stored:
-            return json_response(_review(obj), 201)
+            return json_response(review(self._registry, user, obj), 201)
         if path.resource.namespaced and path.namespace is None:
             raise bad_request("the namespace of the object is required")
         item = self._registry.create(
@@ -184,15 +195,6 @@ def _continue_token(key: Key, revision: int) -> str:
 def _deleted(resource: Resource, item: Item) -> Obj:
     details = {**resource.details(name_of(item.obj)), "uid": item.obj["metadata"]["uid"]}
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-
-
-def _review(obj: Obj) -> Obj:
-    """The one token is the administrator's, so every access is allowed."""
-    return {
-        **obj,
-        "metadata": {"creationTimestamp": None},
-        "status": {"allowed": True, "reason": "localcluster has one user"},
-    }
 
 
 def _as_stored(resource: Resource, obj: Obj) -> Obj:

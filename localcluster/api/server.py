@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
@@ -11,11 +10,14 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from localcluster import errors
+from localcluster.accounts import NOBODY, Accounts, User
 from localcluster.api import discovery, openapi
 from localcluster.api.handlers import Handlers
 from localcluster.api.requests import ApiPath, parse_path
 from localcluster.api.responses import json_response
+from localcluster.authorization import Access, require, verb_of
 from localcluster.errors import ApiError
+from localcluster.registry import Registry
 
 _PUBLIC = frozenset({"/healthz", "/livez", "/readyz", "/version"})
 _MAXIMUM_BODY = 3 * 1024 * 1024
@@ -25,8 +27,8 @@ log = logging.getLogger("localcluster.http")
 class Server:
     """Serves the handlers on the loopback; `port` is known after `start`."""
 
-    def __init__(self, handlers: Handlers, token: str) -> None:
-        self._handlers, self._token = handlers, token
+    def __init__(self, handlers: Handlers, accounts: Accounts, registry: Registry) -> None:
+        self._handlers, self._accounts, self._registry = handlers, accounts, registry
         self._runner: web.AppRunner | None = None
         self.port = 0
 
@@ -74,23 +76,27 @@ class Server:
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         path = request.path
+        user = NOBODY
         if path not in _PUBLIC and not path.startswith(("/healthz/", "/livez/", "/readyz/")):
-            self._authenticate(request)
+            user = self._accounts.user_of(request.headers.get("Authorization", ""))
         special = discovery.answer(path) or openapi.answer(path)
         if special is not None:
             return special
         api_path = parse_path(path)
         if api_path is None:
             raise errors.no_such_path()
-        return await self._call(request, api_path)
+        return await self._call(request, api_path, user)
 
-    async def _call(self, request: web.Request, path: ApiPath) -> web.StreamResponse:
+    async def _call(self, request: web.Request, path: ApiPath, user: User) -> web.StreamResponse:
         if path.subresource and path.subresource not in path.resource.subresources:
             raise errors.no_such_path()
-        return await self._handlers.handle(request, path)
-
-    def _authenticate(self, request: web.Request) -> None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token.encode()):
-            return
-        raise ApiError(401, "Unauthorized", "Unauthorized")
+        watching = request.query.get("watch", "").lower() in ("true", "1")
+        access = Access(
+            verb=verb_of(request.method, named=bool(path.name), watching=watching),
+            group=path.resource.group,
+            resource=path.resource.plural + (f"/{path.subresource}" if path.subresource else ""),
+            namespace=path.namespace or "",
+            name=path.name,
+        )
+        require(self._registry, user, access, path.resource)
+        return await self._handlers.handle(request, path, user)

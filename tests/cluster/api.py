@@ -147,9 +147,10 @@ class Watch:
 class Cluster:
     """Speaks to the cluster of one kubeconfig. `real` says whether it is anything else than localcluster."""
 
-    def __init__(self, kubeconfig: Path, *, real: bool) -> None:
+    def __init__(self, kubeconfig: Path, *, real: bool, token: str | None = None) -> None:
         self.kubeconfig = kubeconfig
         self.real = real
+        self._token = token
         # A real cluster pulls, schedules and tears down sandboxes; localcluster only starts processes.
         self.patience = 150.0 if real else 25.0
         self.configuration = client.Configuration()
@@ -157,13 +158,17 @@ class Cluster:
         self.host = self.configuration.host.rstrip("/")
         self.pool = urllib3.PoolManager(
             ca_certs=self.configuration.ssl_ca_cert,
-            cert_file=self.configuration.cert_file,
-            key_file=self.configuration.key_file,
+            cert_file=self.configuration.cert_file if token is None else None,
+            key_file=self.configuration.key_file if token is None else None,
             cert_reqs="CERT_REQUIRED" if self.configuration.verify_ssl else "CERT_NONE",
             maxsize=8,
             retries=False,
             timeout=self.patience,
         )
+
+    def with_token(self, token: str) -> Cluster:
+        """The same cluster for who has this token and nothing else."""
+        return Cluster(self.kubeconfig, real=self.real, token=token)
 
     def call(
         self,
@@ -279,6 +284,8 @@ class Cluster:
         return answer.json
 
     def _credentials(self) -> dict[str, str]:
+        if self._token is not None:
+            return {"Authorization": f"Bearer {self._token}"}
         token = self.configuration.get_api_key_with_prefix(
             "authorization"
         ) or self.configuration.get_api_key_with_prefix("BearerToken")
