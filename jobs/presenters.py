@@ -43,7 +43,7 @@ class Shown:
     @property
     def waits_for(self) -> str:
         """What has to happen before a waiting job starts."""
-        if self.verdict is None:
+        if self.verdict is None or self.verdict.outcome is Outcome.NEVER:
             return ""
         if self.verdict.outcome is Outcome.WAIT and self.verdict.waiting:
             # What is free will be taken by those before it, so the numbers of today say nothing of its turn.

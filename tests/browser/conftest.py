@@ -95,6 +95,14 @@ class Page:
         self.wait(lambda: "/jobs/new" not in self.driver.current_url, "the job's page")
         return str(self.driver.current_url).removeprefix(self.base)
 
+    def open_tab(self) -> None:
+        """Another tab of the same person; ``close_tab`` goes back to the one before."""
+        self.driver.switch_to.new_window("tab")
+
+    def close_tab(self) -> None:
+        self.driver.close()
+        self.driver.switch_to.window(self.driver.window_handles[0])
+
     def size(self, width: int, height: int) -> None:
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
