@@ -10,9 +10,9 @@ import subprocess
 import sys
 import time
 
-from bench import lists, live, page, report, rows, submissions
+from bench import lists, live, page, quota, report, rows, submissions
 
-NAMES = ("submissions", "rows", "lists", "live", "page")
+NAMES = ("submissions", "quota", "rows", "lists", "live", "page")
 ON_REAL_CLUSTERS = ("submissions", "rows")
 
 
@@ -52,6 +52,8 @@ def _in_own_process(name: str, small: bool, kubeconfig: str) -> int:
 def _run(name: str, small: bool, kubeconfig: str) -> None:
     if name == "submissions":
         submissions.main(kubeconfig=kubeconfig, count=40 if small else 400)
+    elif name == "quota":
+        quota.main(largest=1_000 if small else 10_000, count=60 if small else 600)
     elif name == "rows":
         rows.main(kubeconfig=kubeconfig, count=40 if small else 400)
     elif name == "lists":

@@ -17,6 +17,9 @@ NAMESPACE = "ml-bench-reference"
 
 def main(*, kubeconfig: str = "", count: int = 400) -> None:
     with Stack("--no-kubelet", kubeconfig=kubeconfig) as stack:
+        from bench.data import raise_quota
+
+        raise_quota("test")
         stack.namespace(NAMESPACE)
         portal = stack.web()
         reference = stack.web("bench.reference", workers=1, port=free_port())

@@ -157,7 +157,7 @@ def test_the_list_takes_a_constant_number_of_queries(
     with django_assert_num_queries(2):
         ours.api.get(URL)
     for number in range(20):
-        submit(ours, name=f"job-{number}")
+        submit(ours, name=f"job-{number}", compute={"cpu_cores": 1, "memory_gb": 1})
     with django_assert_num_queries(2):
         assert len(ours.api.get(URL).json()) == 21
 
