@@ -42,7 +42,9 @@ class TeamForm(forms.Form):
             if name in self.fields:
                 for sentence in left.pop(path):
                     self.add_error(name, capital(sentence))
-        if left or not error.fields:
+        for sentence in (one for found in left.values() for one in found):
+            self.add_error(None, capital(sentence))
+        if not error.fields:
             self.add_error(None, error.message)
 
 

@@ -108,12 +108,35 @@ TABLE: dict[str, dict[str, Row]] = {
     "jobs:cancel": dict.fromkeys(METHODS, page(SIGN_IN, 403, 200, 200, 404, 200)),
     "jobs:cancel_many": UNKNOWN
     | {"POST": page(SIGN_IN, "/t/ours/jobs", "/t/ours/jobs", "/t/ours/jobs", 404, "/t/ours/jobs")},
+    # ---- the team's own pages
+    "tenants:usage": UNKNOWN | READ,
+    "tenants:usage_request": UNKNOWN | {"POST": page(SIGN_IN, 403, 400, 400, 404, 400)},
+    # Whatever does not confirm gets the question.
+    "tenants:usage_withdraw": UNKNOWN | {"POST": page(SIGN_IN, 403, 200, 200, 404, 200)},
+    "tenants:members": UNKNOWN | READ | {"POST": page(SIGN_IN, 403, 403, 400, 404, 400)},
+    "tenants:member_role": UNKNOWN | {"POST": page(SIGN_IN, 403, 403, "/t/ours/members", 404, "/t/ours/members")},
+    "tenants:member_remove": UNKNOWN | {"POST": page(SIGN_IN, 403, 403, 200, 404, 200)},
+    "tenants:tokens": UNKNOWN | READ | {"POST": page(SIGN_IN, 400, 400, 400, 404, 400)},
+    "tenants:tokens_revoke": UNKNOWN | {"POST": page(SIGN_IN, 404, 404, 404, 404, 404)},
+    "tenants:tokens_account": UNKNOWN | {"POST": page(SIGN_IN, 403, 403, 400, 404, 400)},
+    "tenants:tokens_account_change": UNKNOWN
+    | {"POST": page(SIGN_IN, 403, 403, "/t/ours/tokens", 404, "/t/ours/tokens")},
+    "tenants:tokens_account_delete": UNKNOWN | {"POST": page(SIGN_IN, 403, 403, 200, 404, 200)},
+    "tenants:audit": UNKNOWN | {"GET": page(SIGN_IN, 403, 403, 200, 404, 200)},
+    "tenants:audit_export": UNKNOWN | {"GET": page(SIGN_IN, 403, 403, 200, 404, 200)},
+    "tenants:settings": UNKNOWN | READ,
+    "notifications": UNKNOWN | {"GET": account(SIGN_IN, 200)},
+    "notifications_read": UNKNOWN | {"POST": account(SIGN_IN, "/notifications")},
+    "notification": UNKNOWN | {"POST": account(SIGN_IN, 404)},
     # ---- the API
     "api:health": UNKNOWN | PUBLIC,
     "api:ready": UNKNOWN | {"GET": all_of(503)},
     "api:schema": UNKNOWN | PUBLIC,
     "api:docs": UNKNOWN | PUBLIC,
     "api:training-jobs": API_UNKNOWN | {"GET": api(200, 200), "POST": api(400, 400)},
+    "api:training-job-preview": API_UNKNOWN | {"POST": api(400, 400)},
+    "api:quota": API_UNKNOWN | {"GET": api(200, 200)},
+    "api:instance-types": API_UNKNOWN | {"GET": api(200, 200)},
     "api:training-job": API_UNKNOWN | {"GET": api(200, 403), "DELETE": api(204, 403)},
     "api:training-job-logs": API_UNKNOWN | {"GET": api(200, 403)},
     "api:training-job-events": API_UNKNOWN | {"GET": api(200, 403)},
@@ -127,6 +150,12 @@ TABLE: dict[str, dict[str, Row]] = {
     "api:tenant": API_UNKNOWN | {"GET": api(200, 403), "PATCH": api(403, 403), "DELETE": api(403, 403)},
     "api:cost-centers": API_UNKNOWN | {"GET": api(403, 403), "POST": api(403, 403)},
     "api:cost-center": API_UNKNOWN | {"PATCH": api(403, 403)},
+    "api:members": API_UNKNOWN | {"GET": api(200, 403)},
+    "api:member": API_UNKNOWN | {"PUT": api(400, 403), "DELETE": api(404, 403)},
+    "api:quota-requests": API_UNKNOWN | {"GET": api(200, 403), "POST": api(400, 403)},
+    "api:quota-request": API_UNKNOWN | {"GET": api(404, 403), "DELETE": api(404, 403)},
+    "api:quota-decision": API_UNKNOWN | {"POST": api(403, 403)},
+    "api:audit": API_UNKNOWN | {"GET": api(200, 403)},
     # ---- accounts
     "account_login": {method: account(200, "/") for method in ("GET", "POST")},
     "account_logout": {
@@ -191,6 +220,7 @@ def addresses() -> dict[str, str]:
 def url_of(route: str, job: "TrainingJob") -> str:
     values = {"tenant": "ours", "job_id": str(job.pk), "path": "model.bin", "key": "abc", "uidb36": "1"}
     values |= {"provider_id": "corp", "pk": "1", "slug": "ours", "code": "cc-1"}
+    values |= {"request_id": "1", "notification_id": "1", "username": "nobody"}
     # The two regular expressions of django-allauth, then Django's own converters.
     route = re.sub(r"\(\?P<(\w+)>[^)]*\)", lambda found: values[found[1]], route).replace("^", "").replace("$", "")
     return "/" + re.sub(r"<(?:\w+:)?(\w+)>", lambda found: values[found[1]], route)

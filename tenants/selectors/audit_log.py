@@ -44,10 +44,7 @@ def audit_page(
 
 def audit_all(ctx: TenantContext, wanted: AuditFilter) -> Iterator[AuditEntry]:
     """Everything that matches, read in batches, so that an export of any length needs little memory and no long transaction."""
-    entries, place = _entries(ctx, wanted), None
-    while batch := list(_after(entries, place)[:BATCH]):
-        yield from batch
-        place = (batch[-1].at, batch[-1].pk)
+    return _in_batches(_entries(ctx, wanted))
 
 
 def audit_actions(ctx: TenantContext) -> list[str]:
@@ -117,6 +114,13 @@ def _entries(ctx: TenantContext, wanted: AuditFilter) -> QuerySet[AuditEntry]:
                 found |= Q(**{f"{place}__icontains": word})
             entries = entries.filter(found)
     return entries.order_by("-at", "-id")
+
+
+def _in_batches(entries: QuerySet[AuditEntry]) -> Iterator[AuditEntry]:
+    place = None
+    while batch := list(_after(entries, place)[:BATCH]):
+        yield from batch
+        place = (batch[-1].at, batch[-1].pk)
 
 
 def _after(entries: QuerySet[AuditEntry], place: Place | None) -> QuerySet[AuditEntry]:

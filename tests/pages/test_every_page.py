@@ -71,6 +71,11 @@ def test_every_template_is_rendered_and_every_page_keeps_the_content_policy(
     check(lead.post("/t/ours/jobs/new/quota", {"instance_type": "cpu-1x"}))
     check(lead.post("/t/ours/jobs/cancel", {"job": str(job.pk)}))
     check(ours.client("viewer").get("/t/ours/jobs/new"))
+    for path in ("usage", "members", "tokens", "audit", "settings"):
+        check(lead.get(f"/t/ours/{path}"))
+    check(lead.get("/notifications"))
+    check(lead.post("/t/ours/members", {"who": "nobody", "role": "member"}))
+    check(lead.post("/t/ours/members/remove", {"username": "ours-member"}))
     alone = Client()
     alone.force_login(_person_without_team())
     check(alone.get("/", follow=True))
