@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.internal import stagekit
-from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.account.internal.flows.login import get_authentication_records
+from allauth.account.internal.flows.reauthentication import get_reauthentication_flows
+from allauth.core import context as current
+from allauth.core.exceptions import ImmediateHttpResponse, ReauthenticationRequired
 from allauth.core.internal import ratelimit
 from allauth.mfa.adapter import DefaultMFAAdapter
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -61,14 +64,14 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def login(self, request: HttpRequest, user: "User") -> None:
         super().login(request, user)
-        records = request.session.get("account_authentication_methods") or [{}]
+        records = get_authentication_records(request, user)
         how = [str(one.get("provider") or one.get("type") or one.get("method") or "") for one in records]
         sign_in.sign_in_done(user=user, how=" + ".join(dict.fromkeys(filter(None, how))))
 
     def pre_login(self, request: HttpRequest, user: "User", **kwargs: Any) -> HttpResponse | None:
         """Whom a provider brought comes by the provider only: what they lose there, they must lose here."""
         response: HttpResponse | None = super().pre_login(request, user, **kwargs)
-        if response is not None or user.has_usable_password() or came_by_provider(request):
+        if response is not None or user.has_usable_password() or came_by_provider(request, user):
             return response
         return render(request, "socialaccount/refused.html", {"reason": "elsewhere"}, status=403)
 
@@ -82,6 +85,18 @@ class AccountAdapter(DefaultAccountAdapter):
             super().send_mail(template_prefix, email, context)
         except (OSError, smtplib.SMTPException) as exc:
             log.error("%s could not be mailed: %s", template_prefix, exc)
+
+    def is_reauthentication_required(self, *, app: str, **kwargs: Any) -> bool:
+        """Signing in is proof for a while, as proving it again is; who has only a provider is sent there, not let off."""
+        if not super().is_reauthentication_required(app=app, **kwargs):
+            return False
+        request = current.request
+        records = get_authentication_records(request, request.user) or [{}]
+        if time.time() - records[-1].get("at", 0) < settings.ACCOUNT_REAUTHENTICATION_TIMEOUT:
+            return False
+        if not get_reauthentication_flows(request.user):
+            raise ReauthenticationRequired
+        return True
 
     def get_reauthentication_methods(self, user: "User") -> list[dict[str, Any]]:
         """As allauth has it, and the identity provider: whoever signs in there may have no password here."""
@@ -132,10 +147,10 @@ class MFAAdapter(DefaultMFAAdapter):
         return user.get_username()
 
 
-def came_by_provider(request: HttpRequest) -> bool:
-    """Whether the last thing by which the person proved who they are was an identity provider."""
-    records = request.session.get("account_authentication_methods") or [{}]
-    return records[-1].get("method") == "socialaccount"
+def came_by_provider(request: HttpRequest, user: "User") -> bool:
+    """Whether an identity provider was the first to say who this is."""
+    records: list[dict[str, Any]] = get_authentication_records(request, user) or [{}]
+    return records[0].get("method") == "socialaccount"
 
 
 def provider_of(user: "User") -> oidc.Provider | None:

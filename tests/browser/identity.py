@@ -8,12 +8,13 @@ import base64
 import hashlib
 import http.client
 import json
+import re
 import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from tests.setup.running import Program
 
@@ -86,17 +87,29 @@ def _handler(provider: IdentityProvider) -> type[BaseHTTPRequestHandler]:
                 return self._answer(400, [], b"PKCE is required")
             if url.path == "/oauth2/token" and not self._proven(body):
                 return self._answer(400, [("Content-Type", "application/json")], b'{"error": "invalid_grant"}')
+            if url.path == "/favicon.ico":
+                return self._answer(204, [], b"")
             # The host stays: the issuer that the provider names is made from it.
             status, headers, answer = provider.forward(self.command, self.path, dict(self.headers), body)
-            for location in (value for name, value in headers if name.lower() == "location"):
-                for code in parse_qs(urlsplit(location).query).get("code", []):
-                    provider.challenges[code] = asked["code_challenge"]
-            self._answer(status, headers, answer)
+            headers = [
+                (name, self._back(value, asked) if name.lower() == "location" else value) for name, value in headers
+            ]
+            # Its pages load a style sheet from the internet, which is not there.
+            self._answer(status, headers, re.sub(rb"<link[^>]*>", b"", answer))
+
+        def _back(self, location: str, asked: dict[str, str]) -> str:
+            """Where the browser is sent; a refusal lacks the state that the standard asks for."""
+            query = parse_qs(urlsplit(location).query)
+            for code in query.get("code", []):
+                provider.challenges[code] = asked["code_challenge"]
+            return f"{location}&{urlencode({'state': asked['state']})}" if "error" in query else location
 
         def _proven(self, body: bytes) -> bool:
             form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
             digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
-            good = base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == provider.challenges.get(form.get("code", ""))
+            good = base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == provider.challenges.get(
+                form.get("code", "")
+            )
             provider.verified += good
             return good
 
