@@ -147,7 +147,9 @@ def _wrong_issuer(issuer: str) -> list[Problem]:
         return [(f"the issuer {issuer!r} is no address", remedy)]
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return [(f"the issuer {issuer!r} is no address", remedy)]
-    if parts.query or parts.fragment or parts.username or issuer.rstrip("/").endswith(DISCOVERY):
+    if parts.username:
+        return [("the issuer holds a user name or password", remedy)]
+    if parts.query or parts.fragment or issuer.rstrip("/").endswith(DISCOVERY):
         return [(f"the issuer {issuer!r} is more than an issuer", f"{remedy}; the portal adds {DISCOVERY} itself.")]
     return []
 

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 # Only signatures that a provider alone can make: with a shared secret, whoever knows it could.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 LEEWAY_SECONDS = 60
+NEEDED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 USERNAME_TRIES = 10_000
 
 
@@ -117,6 +118,8 @@ class OidcAdapter(OpenIDConnectOAuth2Adapter):
         issuer = next(one.issuer for one in settings.OIDC if one.id == self.provider_id)
         if str(config.get("issuer", "")).rstrip("/") != issuer.rstrip("/"):
             raise OAuth2Error(f"{issuer} says that its issuer is {config.get('issuer')!r}")
+        if missing := [name for name in NEEDED if not isinstance(config.get(name), str)]:
+            raise OAuth2Error(f"the discovery document of {issuer} lacks {', '.join(missing)}")
         return config
 
     def complete_login(self, request: HttpRequest, app: SocialApp, token: Any, **kwargs: Any) -> SocialLogin:

@@ -81,8 +81,7 @@ def oidc_login(request: HttpRequest, provider_id: str) -> HttpResponse:
     try:
         answer = provider.redirect(request, process=AuthProcess.LOGIN, next_url=next_url, auth_params=again)
     except (requests.RequestException, OAuth2Error) as exc:
-        get_adapter(request).on_authentication_error(request, provider, error="discovery", exception=exc)
-        return render(request, "socialaccount/unreachable.html", {"provider": provider}, status=503)
+        return _unreachable(request, provider_id, exc)
     if "Location" not in answer:
         return answer
     return render(request, "socialaccount/leaving.html", {"provider": provider, "url": answer["Location"]})
@@ -96,6 +95,9 @@ def oidc_callback(request: HttpRequest, provider_id: str) -> HttpResponse:
         answer: HttpResponse = OAuth2CallbackView.adapter_view(OidcAdapter(request, provider_id))(request)
     except SocialApp.DoesNotExist as exc:
         raise Http404 from exc
+    except (requests.RequestException, OAuth2Error) as exc:
+        # Where allauth does not look for them: while it asks what addresses the provider has.
+        return _unreachable(request, provider_id, exc)
     return answer
 
 
@@ -126,6 +128,12 @@ def sessions(request: HttpRequest) -> HttpResponse:
     ]
     found.sort(key=lambda one: not one["current"])
     return render(request, "account/sessions.html", {"sessions": found, "idle": settings.SESSION_IDLE_SECONDS})
+
+
+def _unreachable(request: HttpRequest, provider_id: str, exc: Exception) -> HttpResponse:
+    provider = get_adapter(request).get_provider(request, provider_id)
+    get_adapter(request).on_authentication_error(request, provider, error="discovery", exception=exc)
+    return render(request, "socialaccount/unreachable.html", {"provider": provider}, status=503)
 
 
 def _end(request: HttpRequest, user: Any, current: str | None) -> HttpResponse:
