@@ -116,12 +116,12 @@ def compute_text(compute: Mapping[str, Any]) -> str:
 
 
 def price_text(price: Decimal, currency: str) -> str:
-    """An hour's price with at least two decimals, and more where the price has them; nothing for what is free."""
+    """A price with at least two decimals, and more where it has them; nothing for what is free."""
     if not price:
         return ""
     exact = price.normalize()
     places = max(2, -int(exact.as_tuple().exponent))
-    return f"{exact:,.{places}f} {currency}".strip() + " per hour"
+    return f"{exact:,.{places}f} {currency}".strip()
 
 
 def cost_text(job: TrainingJob, currency: str) -> str:
@@ -136,7 +136,7 @@ def cost_text(job: TrainingJob, currency: str) -> str:
 def machine_text(machine: InstanceType, currency: str) -> str:
     """A machine as the form offers it."""
     price = price_text(machine.price_per_hour, currency)
-    return f"{machine.label} · {price}" if price else machine.label
+    return f"{machine.label} · {price} per hour" if price else machine.label
 
 
 def ordinal_text(number: int) -> str:

@@ -102,7 +102,7 @@ def jobs_live_of(ctx: TenantContext, job_ids: list[UUID]) -> list[TrainingJob]:
 def jobs_waiting(ctx: TenantContext, *, limit: int) -> list[TrainingJob]:
     """The head of the team's queue, the next one first, each with its place. One query."""
     waiting = TrainingJob.objects.of(ctx).waiting().only(*LIST_FIELDS).annotate(compute=F("spec__compute"))
-    found = list(waiting[:limit])
+    found: list[TrainingJob] = list(waiting[:limit])
     with_turn = (job for job in found if job.reason != EXCEEDS_QUOTA)
     for position, job in enumerate(with_turn, 1):
         job.queue_position = position

@@ -114,8 +114,9 @@ class Verdict:
             return "This would start now."
         one = self.binding
         if one is None:
-            jobs = "1 job waits" if self.waiting == 1 else f"{self.waiting} jobs wait"
-            return f"{jobs} in the team's queue before it; it starts after them."
+            if self.waiting == 1:
+                return "1 job waits in the team's queue before it; it starts after that one."
+            return f"{self.waiting} jobs wait in the team's queue before it; it starts after them."
         if self.outcome is Outcome.NEVER:
             return _never(one)
         return (

@@ -39,6 +39,7 @@ class Answer:
     sentence: str
     advice: str
     left: list[Left]
+    price: str = ""
 
 
 @require_POST
@@ -79,6 +80,7 @@ def answer(ctx: TenantContext, form: forms.SubmitForm) -> Answer:
         verdict.sentence,
         _advice(verdict.outcome, job.queue),
         _left(preview.limits, preview.held, [one.resource for one in verdict.exceeded], job.gpu_type),
+        presenters.price_text(job.price_per_hour, ctx.tenant.cost_center.currency) if job.price_per_hour else "",
     )
 
 

@@ -143,7 +143,12 @@ def _page(
 ) -> HttpResponse:
     form.mark_errors()
     quota = answer_fragments(request, ctx, form)
-    context = {"form": form, "source": source, "again": again, "quota": quota, "shown": live.digests(quota)}
-    context["can_queue"] = can_queue and not form["queue"].value()
-    context["default_image"] = settings.DEFAULT_TRAINING_IMAGE
+    context = {
+        "form": form,
+        "source": source,
+        "again": again,
+        "quota": quota,
+        "shown": live.digests(quota),
+        "can_queue": can_queue and not form["queue"].value(),
+    }
     return render(request, "jobs/submit.html", context, status=status)

@@ -143,7 +143,8 @@ def test_the_keyboard_changes_the_machine_and_ticks_the_queue(page: Page) -> Non
 
 
 LONGEST = (
-    '<p class="verdict verdict-wait"><b><svg class="icon" viewBox="0 0 16 16"></svg>Would wait, 112th in the queue</b>'
+    '<p class="verdict verdict-wait"><b><svg class="icon" viewBox="0 0 16 16"></svg>Would wait, 112th in the queue'
+    '<span class="price">23.20 EUR/h</span></b>'
     " The team's quota of 100 nvidia-tesla-v100 GPUs is reached: 100 in use, 8 asked for. It fits once 8"
     " nvidia-tesla-v100 GPUs are free; that takes a job of the team to end or to be cancelled."
     ' <span class="advice">As it stands it would be refused; tick the box below, and it waits in the queue.</span></p>'

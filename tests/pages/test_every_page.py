@@ -19,7 +19,10 @@ from tests.pages.conftest import MakeJob
 from tests.personas import Team
 
 TABS = ("", "/logs", "/metrics", "/timeline", "/files", "/spec")
-INLINE = re.compile(r"<style|\sstyle=|\son[a-z]+=\"|javascript:|<script(?![^>]*\bsrc=)", re.IGNORECASE)
+# A block of data is no script: nothing runs it, and the policy has nothing against it.
+INLINE = re.compile(
+    r"<style|\sstyle=|\son[a-z]+=\"|javascript:|<script(?![^>]*(?:\bsrc=|\btype=\"application/json\"))", re.IGNORECASE
+)
 
 
 def check(answer) -> str:

@@ -39,7 +39,7 @@ def queue(ours: Team, make_job: MakeJob) -> list[TrainingJob]:
     ("place", "sentences"),
     [
         (0, ["Waiting for quota, 1st in the queue.", "quota of 2 CPU cores is reached: 2 in use, 1 asked for"]),
-        (1, ["Waiting for quota, 2nd in the queue.", "1 job waits in the team's queue before it; it starts after them."]),
+        (1, ["Waiting for quota, 2nd in the queue.", "1 job waits in the team's queue before it; it starts after that one."]),
         (2, ["Waiting for quota, 3rd in the queue.", "2 jobs wait in the team's queue before it; it starts after them."]),
     ],
 )  # fmt: skip
@@ -183,8 +183,8 @@ def test_the_job_page_estimates_the_cost_where_there_is_a_price(ours: Team, make
 @pytest.mark.parametrize(
     ("price", "text"),
     [
-        ("0", ""), ("0.0000", ""), ("0.2", "0.20 EUR per hour"), ("0.125", "0.125 EUR per hour"),
-        ("12", "12.00 EUR per hour"), ("1200.5000", "1,200.50 EUR per hour"), ("0.0001", "0.0001 EUR per hour"),
+        ("0", ""), ("0.0000", ""), ("0.2", "0.20 EUR"), ("0.125", "0.125 EUR"), ("12", "12.00 EUR"),
+        ("1200.5000", "1,200.50 EUR"), ("0.0001", "0.0001 EUR"),
     ],
 )  # fmt: skip
 def test_prices(price: str, text: str) -> None:
