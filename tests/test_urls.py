@@ -30,7 +30,14 @@ ROLES = (
     "other-token",
     "job-token",
     "other-job-token",
+    # Personal tokens of the people above, a team's token that only reads, and a JWT made from the first.
+    "member-token",
+    "viewer-token",
+    "admin-token",
+    "read-token",
+    "jwt",
 )
+PERSONAS = ("anonymous", "viewer", "member", "lead", "outsider", "admin")
 SIGN_IN = "sign in"
 
 # (who else, anonymous, viewer, member, lead, outsider, admin): a token is nobody to a page.
@@ -46,16 +53,32 @@ def page(anonymous: Any, viewer: Any, member: Any, lead: Any, outsider: Any, adm
         "outsider": outsider,
         "admin": admin,
     }
-    return row | dict.fromkeys(("token", "other-token", "job-token", "other-job-token"), anonymous)
+    return row | dict.fromkeys(set(ROLES) - set(PERSONAS), anonymous)
 
 
-def api(token: Any, other_token: Any, job_token: Any = 401, other_job_token: Any = 401) -> Row:
+def api(
+    token: Any,
+    other_token: Any,
+    job_token: Any = 401,
+    other_job_token: Any = 401,
+    *,
+    member: Any = None,
+    viewer: Any = None,
+    reads: Any = None,
+    admin: Any = None,
+) -> Row:
+    """What the tokens get; the personal ones as the team's where nothing else is said, one that reads as a viewer's."""
     row = dict.fromkeys(ROLES, 401)
     return row | {
         "token": token,
+        "jwt": token,
         "other-token": other_token,
         "job-token": job_token,
         "other-job-token": other_job_token,
+        "member-token": member or token,
+        "viewer-token": viewer or member or token,
+        "read-token": reads or viewer or member or token,
+        "admin-token": admin or token,
     }
 
 
@@ -133,11 +156,11 @@ TABLE: dict[str, dict[str, Row]] = {
     "api:ready": UNKNOWN | {"GET": all_of(503)},
     "api:schema": UNKNOWN | PUBLIC,
     "api:docs": UNKNOWN | PUBLIC,
-    "api:training-jobs": API_UNKNOWN | {"GET": api(200, 200), "POST": api(400, 400)},
-    "api:training-job-preview": API_UNKNOWN | {"POST": api(400, 400)},
+    "api:training-jobs": API_UNKNOWN | {"GET": api(200, 200), "POST": api(400, 400, viewer=403)},
+    "api:training-job-preview": API_UNKNOWN | {"POST": api(400, 400, viewer=403)},
     "api:quota": API_UNKNOWN | {"GET": api(200, 200)},
     "api:instance-types": API_UNKNOWN | {"GET": api(200, 200)},
-    "api:training-job": API_UNKNOWN | {"GET": api(200, 403), "DELETE": api(204, 403)},
+    "api:training-job": API_UNKNOWN | {"GET": api(200, 403), "DELETE": api(204, 403, viewer=403)},
     "api:training-job-logs": API_UNKNOWN | {"GET": api(200, 403)},
     "api:training-job-events": API_UNKNOWN | {"GET": api(200, 403)},
     "api:training-job-files": API_UNKNOWN | {"GET": api(200, 403)},
@@ -146,16 +169,26 @@ TABLE: dict[str, dict[str, Row]] = {
     "api:training-job-source": JOB_API_UNKNOWN | {"GET": api(401, 401, 404, 403)},
     "api:sources": API_UNKNOWN | {"POST": api(400, 400)},
     # Teams and cost centers are for platform admins with a token for that (tests/tenants/test_tenants_api.py).
-    "api:tenants": API_UNKNOWN | {"GET": api(403, 403), "POST": api(403, 403)},
-    "api:tenant": API_UNKNOWN | {"GET": api(200, 403), "PATCH": api(403, 403), "DELETE": api(403, 403)},
-    "api:cost-centers": API_UNKNOWN | {"GET": api(403, 403), "POST": api(403, 403)},
-    "api:cost-center": API_UNKNOWN | {"PATCH": api(403, 403)},
+    "api:tenants": API_UNKNOWN | {"GET": api(403, 403, admin=200), "POST": api(403, 403, admin=400)},
+    "api:tenant": API_UNKNOWN
+    | {"GET": api(200, 403), "PATCH": api(403, 403, admin=200), "DELETE": api(403, 403, admin=400)},
+    "api:cost-centers": API_UNKNOWN | {"GET": api(403, 403, admin=200), "POST": api(403, 403, admin=400)},
+    "api:cost-center": API_UNKNOWN | {"PATCH": api(403, 403, admin=200)},
     "api:members": API_UNKNOWN | {"GET": api(200, 403)},
-    "api:member": API_UNKNOWN | {"PUT": api(400, 403), "DELETE": api(404, 403)},
+    "api:member": API_UNKNOWN | {"PUT": api(400, 403), "DELETE": api(404, 403, member=403)},
     "api:quota-requests": API_UNKNOWN | {"GET": api(200, 403), "POST": api(400, 403)},
     "api:quota-request": API_UNKNOWN | {"GET": api(404, 403), "DELETE": api(404, 403)},
-    "api:quota-decision": API_UNKNOWN | {"POST": api(403, 403)},
-    "api:audit": API_UNKNOWN | {"GET": api(200, 403)},
+    "api:quota-decision": API_UNKNOWN | {"POST": api(403, 403, admin=404)},
+    "api:audit": API_UNKNOWN | {"GET": api(200, 403, member=403)},
+    "api:auth-token": API_UNKNOWN | {"POST": api(200, 200) | {"jwt": 403}},
+    "api:auth-whoami": API_UNKNOWN | {"GET": api(200, 200)},
+    "api:auth-keys": UNKNOWN | PUBLIC,
+    "well-known-keys": UNKNOWN | PUBLIC,
+    "api:tokens": API_UNKNOWN | {"GET": api(200, 403), "POST": api(400, 403)},
+    "api:token": API_UNKNOWN | {"DELETE": api(404, 403)},
+    "api:service-accounts": API_UNKNOWN | {"GET": api(200, 403), "POST": api(400, 403)},
+    "api:service-account": API_UNKNOWN
+    | {"GET": api(404, 403), "PATCH": api(404, 403, member=403), "DELETE": api(404, 403, member=403)},
     # ---- accounts
     "account_login": {method: account(200, "/") for method in ("GET", "POST")},
     "account_logout": {
@@ -219,7 +252,7 @@ def addresses() -> dict[str, str]:
 
 def url_of(route: str, job: "TrainingJob") -> str:
     values = {"tenant": "ours", "job_id": str(job.pk), "path": "model.bin", "key": "abc", "uidb36": "1"}
-    values |= {"provider_id": "corp", "pk": "1", "slug": "ours", "code": "cc-1"}
+    values |= {"provider_id": "corp", "pk": "1", "slug": "ours", "code": "cc-1", "token_id": "0", "name": "none"}
     values |= {"request_id": "1", "notification_id": "1", "username": "nobody"}
     # The two regular expressions of django-allauth, then Django's own converters.
     route = re.sub(r"\(\?P<(\w+)>[^)]*\)", lambda found: values[found[1]], route).replace("^", "").replace("$", "")
@@ -255,13 +288,32 @@ def clients(
 
     people = dict(teams["ours"].people) | {"outsider": teams["theirs"].people["lead"], "admin": admin}
     secrets = {"token": teams["ours"].token, "other-token": teams["theirs"].token}
-    secrets |= {"job-token": tokens.make(job.pk), "other-job-token": tokens.make(other.pk)}
+    secrets |= {"job-token": tokens.make(job.pk), "other-job-token": tokens.make(other.pk)} | keys(teams["ours"], admin)
     for role in ROLES:
         headers = {"authorization": f"Bearer {secrets[role]}"} if role in secrets else None
         client = Client(headers=headers, raise_request_exception=False)
         if role in people:
             client.force_login(people[role])
         yield role, client
+
+
+def keys(ours: "Team", admin: Any) -> dict[str, str]:
+    """The tokens that people and scripts make for themselves."""
+    from tenants.context import TenantContext
+    from tenants.models import Role
+    from tenants.selectors import context_for_token
+    from tenants.services import token_create, token_exchange
+
+    people = {role: ours.context(role) for role in ("member", "viewer")}
+    people["admin"] = TenantContext(ours.tenant, Role.LEAD, user=admin)
+    made = {
+        f"{who}-token": token_create(ctx=ctx, name="x", kind="personal", expires_in_days=1)[1]
+        for who, ctx in people.items()
+    }
+    made["read-token"] = token_create(ctx=ours.context("lead"), name="x", scopes=["read"])[1]
+    ctx = context_for_token(ours.token)
+    assert ctx is not None
+    return made | {"jwt": token_exchange(ctx=ctx).access_token}
 
 
 @pytest.mark.parametrize("name", TABLE)
