@@ -96,6 +96,10 @@ def _container(container: Obj, path: str, names: set[str], volumes: set[str]) ->
         if not isinstance(number, int) or not 0 < number < 65536:
             detail = "must be between 1 and 65535, inclusive"
             errors.append(FieldError.invalid(f"{path}.ports[{index}].containerPort", number, detail))
+    security = container.get("securityContext") or {}
+    if security.get("privileged") and security.get("allowPrivilegeEscalation") is False:
+        detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
+        errors.append(FieldError.invalid(f"{path}.securityContext", "core.SecurityContext", detail))
     return errors + _resources(container.get("resources") or {}, f"{path}.resources")
 
 

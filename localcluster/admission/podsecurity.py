@@ -38,7 +38,7 @@ def violations(spec: Obj, level: str) -> list[str]:
     """What the pod spec does that the level does not allow, in the words of Kubernetes."""
     if level not in ("baseline", "restricted"):
         return []
-    checks = _BASELINE + (_RESTRICTED if level == "restricted" else ())
+    checks = _RESTRICTED if level == "restricted" else _BASELINE
     return [text for check in checks for text in check(spec)]
 
 
@@ -55,9 +55,14 @@ def _host_path(spec: Obj) -> Iterable[str]:
 
 
 def _host_ports(spec: Obj) -> Iterable[str]:
-    yield from _by_container(
-        spec, "hostPort", lambda c: any(port.get("hostPort") for port in c.get("ports") or ()), "uses a hostPort"
-    )
+    def ports(container: Obj) -> list[int]:
+        return [port["hostPort"] for port in container.get("ports") or () if port.get("hostPort")]
+
+    names = _names(spec, lambda container: bool(ports(container)))
+    if names:
+        found = sorted({port for _, container in all_containers(spec) for port in ports(container)})
+        listed = ", ".join(str(port) for port in found)
+        yield f"hostPort ({names} uses hostPort{'s' if len(found) > 1 else ''} {listed})"
 
 
 def _privileged(spec: Obj) -> Iterable[str]:
@@ -101,20 +106,24 @@ def _escalation(spec: Obj) -> Iterable[str]:
 
 
 def _dropped_capabilities(spec: Obj) -> Iterable[str]:
-    def bad(container: Obj) -> bool:
-        capabilities = _security(container).get("capabilities") or {}
-        return "ALL" not in (capabilities.get("drop") or ()) or bool(
-            set(capabilities.get("add") or ()) - {"NET_BIND_SERVICE"}
-        )
+    def added(container: Obj) -> set[str]:
+        return set((_security(container).get("capabilities") or {}).get("add") or ()) - {"NET_BIND_SERVICE"}
 
-    yield from _by_container(
-        spec, "unrestricted capabilities", bad, 'must set securityContext.capabilities.drop=["ALL"]'
-    )
+    found = []
+    keeping = _names(spec, lambda c: "ALL" not in ((_security(c).get("capabilities") or {}).get("drop") or ()))
+    if keeping:
+        found.append(f'{keeping} must set securityContext.capabilities.drop=["ALL"]')
+    adding = _names(spec, lambda c: bool(added(c)))
+    if adding:
+        listed = ", ".join(f'"{name}"' for name in sorted(set().union(*(added(c) for _, c in all_containers(spec)))))
+        found.append(f"{adding} must not include {listed} in securityContext.capabilities.add")
+    if found:
+        yield f"unrestricted capabilities ({'; '.join(found)})"
 
 
 def _volume_types(spec: Obj) -> Iterable[str]:
     for volume in spec.get("volumes") or ():
-        kinds = [key for key in volume if key != "name" and key not in _RESTRICTED_VOLUMES and key != "hostPath"]
+        kinds = [key for key in volume if key != "name" and key not in _RESTRICTED_VOLUMES]
         if kinds:
             yield f'restricted volume types (volume "{volume["name"]}" uses restricted volume type "{kinds[0]}")'
 
@@ -137,6 +146,10 @@ def _non_root(spec: Obj) -> Iterable[str]:
 
 
 def _seccomp(spec: Obj) -> Iterable[str]:
+    unconfined = list(_unconfined(spec))
+    if unconfined:
+        yield from unconfined
+        return
     allowed = ("RuntimeDefault", "Localhost")
     by_pod = (_security(spec).get("seccompProfile") or {}).get("type")
 
@@ -166,4 +179,7 @@ def _security(holder: Obj) -> Obj:
 
 
 _BASELINE = (_host_namespaces, _host_path, _host_ports, _privileged, _added_capabilities, _unconfined)
-_RESTRICTED = (_escalation, _dropped_capabilities, _volume_types, _non_root, _seccomp)
+# Where it says more about the same field, the check of the higher level takes the place of the lower one's.
+_RESTRICTED = (
+    _host_namespaces, _host_ports, _privileged, _escalation, _dropped_capabilities, _volume_types, _non_root, _seccomp,
+)  # fmt: skip

@@ -79,13 +79,17 @@ def hardened(**changes: object) -> Object:
 
 HOST_PATH = {"volumes": [{"name": "host", "hostPath": {"path": "/"}}]}
 NFS = {"volumes": [{"name": "share", "nfs": {"server": "192.0.2.1", "path": "/"}}]}
-ROOT_INIT = {"initContainers": [container("true", "setup", securityContext=hardened(privileged=True))]}
+ROOT_INIT = {
+    "initContainers": [
+        container("true", "setup", securityContext=hardened(privileged=True, allowPrivilegeEscalation=None))
+    ]
+}
 # What the pod does, its spec, its container, and the words of the refusal; what both levels refuse.
 BOTH_REFUSE: list[tuple[str, Object, Object, str]] = [
     ("host network", {"hostNetwork": True}, {}, "host namespaces (hostNetwork=true)"),
     ("host processes", {"hostPID": True}, {}, "host namespaces (hostPID=true)"),
     ("host memory", {"hostIPC": True}, {}, "host namespaces (hostIPC=true)"),
-    ("host files", HOST_PATH, {}, 'hostPath volumes (volume "host")'),
+    ("host files", HOST_PATH, {}, 'volume "host"'),
     (
         "host port",
         {},
@@ -121,6 +125,14 @@ def test_pods_that_break_pod_security_are_refused(team: Space, level: str) -> No
         assert status["message"].startswith(f'pods "a" is forbidden: violates PodSecurity "{level}:latest": '), what
         assert why in status["message"], (what, status["message"])
     assert team.names("pods") == []
+
+
+def test_a_privileged_container_that_must_not_gain_privileges_is_invalid(team: Space) -> None:
+    body = pod(
+        "a", "true", {"serviceAccountName": manifests.SERVICE_ACCOUNT}, securityContext=hardened(privileged=True)
+    )
+    status = team.cluster.refused(422, "Invalid", "POST", team.path("pods"), body)
+    assert "cannot set `allowPrivilegeEscalation` to false and `privileged` to true" in status["message"]
 
 
 def test_baseline_takes_what_only_restricted_refuses(cluster: Cluster) -> None:

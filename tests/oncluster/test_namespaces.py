@@ -7,12 +7,13 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from platform_portal.kube.cluster import Cluster, Object
-from tests.oncluster.keeping import Running, create, patch, until
+from tests.oncluster.keeping import Deployed, Running, create, patch, until
 
 if TYPE_CHECKING:
     from tenants.models import Tenant
@@ -69,7 +70,19 @@ class Keeper:
 
 
 @pytest.fixture
-def keeper(transactional_db: None, kubeconfig: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keeper]:
+def deployed(kubeconfig: str, tmp_path: Path) -> Iterator[Cluster]:
+    """The cluster for who has what deploy/rbac.yaml gives to the platform."""
+    from platform_portal.kube import client
+
+    rights = Deployed(Cluster(client.load(kubeconfig)), kubeconfig, tmp_path)
+    yield Cluster(client.load(str(rights.kubeconfig)))
+    rights.remove()
+
+
+@pytest.fixture
+def keeper(
+    transactional_db: None, kubeconfig: str, deployed: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Keeper]:
     from django.db import transaction
 
     from platform_portal import wakeup
@@ -80,7 +93,7 @@ def keeper(transactional_db: None, kubeconfig: str, monkeypatch: pytest.MonkeyPa
     # What a migration leaves in the tables, and a flush between tests takes out of them.
     defaults.ensure()
     cluster = Cluster(client.load(kubeconfig))
-    with Running(Cluster(client.load(kubeconfig))) as running:
+    with Running(deployed) as running:
         monkeypatch.setattr(wakeup, "notify", lambda: transaction.on_commit(running.reconciler.sweep_now))
         yield Keeper(cluster, running)
         slugs = list(Tenant.objects.values_list("slug", flat=True))
@@ -161,7 +174,11 @@ BY_HAND: dict[str, tuple[Object, str, Any]] = {
         "privileged",
     ),
     "ResourceQuota": ({"spec": {"hard": {"pods": "9999"}}}, "spec.hard.pods", "9999"),
-    "LimitRange": ({"spec": {"limits": []}}, "spec.limits", []),
+    "LimitRange": (
+        {"spec": {"limits": [{"type": "Container", "default": {"cpu": "9"}, "defaultRequest": {"cpu": "1"}}]}},
+        "spec.limits[0].default.cpu",
+        "9",
+    ),
     "ServiceAccount": ({"automountServiceAccountToken": True}, "automountServiceAccountToken", True),
     "Role": ({"rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["*"]}]}, "rules[0].resources", ["pods"]),
     "RoleBinding": ({"subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "default"}]}, "", None),
