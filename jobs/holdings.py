@@ -1,5 +1,6 @@
 """What training jobs hold of a team's quota, and which wait for it: for the team's usage page, by ``tenants.holdings``."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -43,7 +44,7 @@ def training_jobs(ctx: TenantContext, most: int) -> Holdings:
     )
 
 
-def _person(one: dict[str, Any]) -> Person:
+def _person(one: Mapping[str, Any]) -> Person:
     return Person(one["submitted_by"], one["pieces"], one["cpu"], one["memory"], one["gpus"])
 
 

@@ -77,14 +77,14 @@ def decode_place(cursor: str) -> Place | None:
 
 def parse_audit_filter(params: Mapping[str, Any], *, strict: bool) -> AuditFilter:
     """The filter of a query string; ``strict`` answers a 400 for a date that is none, pages ignore it."""
-    text = {key: str(params.get(key, "")).replace("\x00", "")[:200].strip() for key in ("text", "actor", "action")}
+    words = {key: str(params.get(key, "")).replace("\x00", "")[:200].strip() for key in ("text", "actor", "action")}
     days: dict[str, date | None] = {}
     for key in ("since", "until"):
         given = str(params.get(key, "")).strip()
         days[key] = _day(given)
         if strict and given and days[key] is None:
             raise invalid({key: ["must be a day such as 2026-03-31"]})
-    return AuditFilter(**text, **days)
+    return AuditFilter(words["text"], words["actor"], words["action"], days["since"], days["until"])
 
 
 def _require(ctx: TenantContext) -> None:

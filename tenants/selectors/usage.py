@@ -62,7 +62,7 @@ def usage_of(ctx: TenantContext, now: datetime) -> Usage:
     held = held_of(row) if row else Held()
     limits, lasting = amounts.flat(limits_of(ctx.tenant, now)), amounts.lasting(ctx.tenant)
     ends = _ends(ctx, now)
-    bars = []
+    bars: list[Bar] = []
     for resource in [*limits, *(GPU_TYPE + model for model, used in sorted(held.gpu_types.items()) if used)]:
         if resource in UNCOUNTED or any(bar.resource == resource for bar in bars):
             continue
