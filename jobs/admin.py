@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
 from jobs.models import ENDED, LIVE, Status, TrainingJob
-from tenants.admin.base import CountlessPaginator, ReadOnlyAdmin
+from tenants.admin.base import InfinitePaginator, ReadOnlyAdmin, moment
 
 
 class LiveFilter(admin.SimpleListFilter):
@@ -45,7 +45,8 @@ class LiveFilter(admin.SimpleListFilter):
 @admin.register(TrainingJob)
 class TrainingJobAdmin(ReadOnlyAdmin):
     kind = "job"
-    paginator = CountlessPaginator
+    paginator = InfinitePaginator
+    show_full_result_count = False
     list_display = (
         "name",
         "tenant",
@@ -53,8 +54,8 @@ class TrainingJobAdmin(ReadOnlyAdmin):
         "status",
         "reason",
         "machine",
-        "created_at",
-        "observed_at",
+        "submitted",
+        "seen",
         "page",
     )
     list_filter = (LiveFilter, ("tenant", AutocompleteSelectFilter))
@@ -85,6 +86,9 @@ class TrainingJobAdmin(ReadOnlyAdmin):
         except ValueError:
             return super().get_search_results(request, queryset, search_term)  # type: ignore[no-any-return]
         return self.get_queryset(request).filter(pk=wanted), False
+
+    submitted = moment("created_at", "Submitted (UTC)")
+    seen = moment("observed_at", "Last seen")
 
     @admin.display(description="Machine")
     def machine(self, obj: TrainingJob) -> str:

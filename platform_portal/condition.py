@@ -1,7 +1,7 @@
 """How the platform is, for its administrators: what is wrong, what that means and what to do about it.
 
 Read from the database alone, in a constant number of queries: the reconciler writes down when it last had the cluster in view, and
-work that nobody takes grows old in its table. ``findings`` takes the rows apart, ``judged`` is the pure part.
+work that nobody takes grows old in its table. findings takes the rows apart, judged is the pure part.
 """
 
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ HIGH_PERCENT = 80
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. ``seen`` is what was found, ``remedy`` what to do about it; empty where nothing is wrong."""
+    """One thing that was looked at. seen is what was found, remedy what to do about it; empty where nothing is wrong."""
 
     name: str
     level: str
@@ -118,7 +118,7 @@ def judged(facts: Facts) -> list[Finding]:
             facts.jobs_overdue,
             "live jobs should have been looked at more than two minutes ago",
             "every live job is looked at in time",
-            "Nobody reconciles, or not fast enough. See that `manage.py reconcile` runs (deployment ml-platform-reconcile) and read"
+            "Nobody reconciles, or not fast enough. See that manage.py reconcile runs (deployment ml-platform-reconcile) and read"
             " its log; it may be restarted at any moment, nothing is lost and nothing runs twice.",
             reverse("admin:jobs_trainingjob_changelist"),
         ),
@@ -145,7 +145,7 @@ def judged(facts: Facts) -> list[Finding]:
             facts.migrations_missing,
             "migrations have not been applied",
             "every migration has been applied",
-            "Run `manage.py migrate` with the version of the program that serves now, before anything else is looked into.",
+            "Run manage.py migrate with the version of the program that serves now, before anything else is looked into.",
             level=BAD,
         ),
     ]
@@ -158,7 +158,7 @@ def _of_contacts(facts: Facts) -> Iterable[Finding]:
             "Reconciler",
             BAD,
             "No reconciler has ever had the cluster in view.",
-            "Start one: `manage.py reconcile`. Jobs are accepted meanwhile and wait.",
+            "Start one: manage.py reconcile. Jobs are accepted meanwhile and wait.",
         )
     for name, (seen_at, error) in sorted(facts.contacts.items()):
         title = "Reconciler and cluster" if name == "default" else f"Reconciler: {name}"
@@ -171,7 +171,7 @@ def _of_contacts(facts: Facts) -> Iterable[Finding]:
                 title,
                 BAD,
                 f"The cluster does not answer: {error} {seen}",
-                "Try `kubectl get --raw /readyz` with the reconciler's credentials: if that fails it is the cluster or the way to it,"
+                "Try kubectl get --raw /readyz with the reconciler's credentials: if that fails it is the cluster or the way to it,"
                 " otherwise the credentials (KUBECONFIG or the service account). Running jobs go on; nothing is changed until it answers.",
             )
         elif age is None or age > LATE:
@@ -180,7 +180,7 @@ def _of_contacts(facts: Facts) -> Iterable[Finding]:
                 title,
                 level,
                 seen,
-                "The reconciler has stopped or hangs. Restart it (`manage.py reconcile`, deployment ml-platform-reconcile): it may be"
+                "The reconciler has stopped or hangs. Restart it (manage.py reconcile, deployment ml-platform-reconcile): it may be"
                 " killed at any moment, and the next one lists the cluster anew.",
             )
         else:
@@ -203,7 +203,7 @@ def _of_namespaces(facts: Facts) -> Finding:
             name,
             WARN,
             f"A team's deletion has been under way for {timesince(facts.deleting_since, facts.now)}.",
-            "Something in its namespace does not go: `kubectl describe namespace ml-<team>` names what holds it, usually a finalizer"
+            "Something in its namespace does not go: kubectl describe namespace ml-<team> names what holds it, usually a finalizer"
             " of a volume or of an operator that is not there any more.",
             f"{url}?state=deleting",
         )

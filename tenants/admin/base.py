@@ -2,7 +2,7 @@
 
 ``AuditedAdmin`` writes each addition, change and deletion into the audit log, with what was changed before and after and never a
 secret; refuses to overwrite silently what somebody else has changed since the form was opened; shows the audit log as an object's
-history; and asks a constant number of queries whatever the number of rows. ``ReadOnlyAdmin`` is for looking, ``CountlessPaginator``
+history; and asks a constant number of queries whatever the number of rows. ``ReadOnlyAdmin`` is for looking, ``InfinitePaginator``
 for tables too long to be counted.
 """
 
@@ -13,6 +13,7 @@ from functools import wraps
 from typing import Any
 
 from django import forms
+from django.contrib import admin
 from django.contrib.admin.utils import NestedObjects, unquote
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Page, Paginator
@@ -21,7 +22,9 @@ from django.forms.models import BaseModelFormSet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
+from django.utils.html import format_html
 from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from tenants import audit
 from tenants.models import AuditEntry, Tenant
@@ -97,8 +100,11 @@ class CountlessPage(Page):  # type: ignore[type-arg]
         return bool(self.paginator.more)  # type: ignore[attr-defined]
 
 
-class CountlessPaginator(Paginator):  # type: ignore[type-arg]
-    """Reads one row more than a page shows, to know whether there is another page, and counts nothing."""
+class InfinitePaginator(Paginator):  # type: ignore[type-arg]
+    """Reads one row more than a page shows, to know whether there is another page, and counts nothing.
+
+    The theme's templates know by the name that there is no number of results to be told.
+    """
 
     template_name = "admin/countless.html"
     more = False
@@ -126,9 +132,11 @@ class AuditedAdmin(ModelAdmin):  # type: ignore[misc]
     # What is not anybody's decision.
     unaudited: tuple[str, ...] = ()
     list_per_page = 50
-    show_full_result_count = False
     warn_unsaved_form = False
     list_filter_submit = True
+    formfield_overrides = {
+        models.JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3, "class": "code", "spellcheck": "false"})}
+    }
 
     # ---- the audit log
 
@@ -168,7 +176,9 @@ class AuditedAdmin(ModelAdmin):  # type: ignore[misc]
         self.record(request, "create", obj, after=after)
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
-        before, after = audit.changes(getattr(obj, "_state_before", {}), self.state_of(obj))
+        # Read again: what was typed as 900 is 900.00 in the database.
+        now = self.state_of(type(obj)._base_manager.get(pk=obj.pk))
+        before, after = audit.changes(getattr(obj, "_state_before", {}), now)
         if after:
             self.record(request, "change", obj, before=before, after=after)
 
@@ -233,6 +243,20 @@ class AuditedAdmin(ModelAdmin):  # type: ignore[misc]
         return [str(one) for one in objs], counts, set(), protected
 
 
+def moment(name: str, title: str) -> Callable[[Any, Any], str]:
+    """A column of a list with a moment in time, in UTC and on one line."""
+
+    @admin.display(description=title, ordering=name)
+    def shown(self: Any, obj: Any) -> str:
+        at = getattr(obj, name)
+        if at is None:
+            return ""
+        return format_html('<time class="nowrap" datetime="{}">{}</time>', at.isoformat(), f"{at:%Y-%m-%d %H:%M}")
+
+    shown.__name__ = f"{name}_shown"
+    return shown
+
+
 class ReadOnlyAdmin(AuditedAdmin):
     """To look at: what happens here happens elsewhere."""
 
@@ -256,7 +280,7 @@ def change_of(entry: AuditEntry) -> str:
             f"{key} {was} → {now}" if key in before and key in after else f"{key} {now if key in after else was}"
         )
     text = ", ".join(parts)
-    return text if len(text) <= 160 else text[:159] + "…"
+    return text if len(text) <= 120 else text[:119] + "…"
 
 
 def _short(value: Any) -> str:

@@ -18,7 +18,7 @@ from unfold.contrib.filters.admin import RangeDateFilter, TextFilter
 
 from platform_portal import spreadsheet
 from tenants import audit
-from tenants.admin.base import CountlessPaginator, ReadOnlyAdmin, change_of
+from tenants.admin.base import InfinitePaginator, ReadOnlyAdmin, change_of, moment
 from tenants.models import AuditEntry, Notification
 
 BATCH = 1000
@@ -67,8 +67,9 @@ class DoorFilter(admin.SimpleListFilter):
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
     kind = "audit"
-    paginator = CountlessPaginator
-    list_display = ("at", "who", "action", "target", "tenant_slug", "changed", "where")
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    list_display = ("time", "who", "action", "target", "tenant_slug", "changed", "where")
     list_filter = (("at", RangeDateFilter), ActorFilter, ActionFilter, TeamFilter, DoorFilter)
     search_fields = ("actor", "action", "target", "tenant_slug")
     search_help_text = "Who, what or which object. Narrow by team or date first when the log is long."
@@ -112,6 +113,8 @@ class AuditEntryAdmin(ReadOnlyAdmin):
             content_type="application/jsonl" if as_json else "text/csv; charset=utf-8",
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
+
+    time = moment("at", "When (UTC)")
 
     @admin.display(description="Who")
     def who(self, obj: AuditEntry) -> str:
@@ -175,8 +178,9 @@ def _values(entry: AuditEntry) -> dict[str, Any]:
 @admin.register(Notification)
 class NotificationAdmin(ReadOnlyAdmin):
     kind = "notification"
-    paginator = CountlessPaginator
-    list_display = ("at", "user", "message", "read_at", "mail_due_at", "mail_attempts")
+    paginator = InfinitePaginator
+    show_full_result_count = False
+    list_display = ("time", "user", "message", "read", "mail_due", "mail_attempts")
     list_select_related = ("user",)
     search_fields = ("user__username", "message")
     search_help_text = "By person or text"
@@ -184,4 +188,7 @@ class NotificationAdmin(ReadOnlyAdmin):
     ordering = ("-at",)
     actions = None
     list_max_show_all = 0
+    time = moment("at", "When (UTC)")
+    read = moment("read_at", "Read")
+    mail_due = moment("mail_due_at", "Mail due")
     fields = ("at", "user", "message", "url", "read_at", "mail_due_at", "mail_attempts")

@@ -5,18 +5,21 @@ from typing import Any
 from allauth.mfa.models import Authenticator
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.forms import UserChangeForm
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db.models import Count, Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.timesince import timesince
 from import_export.admin import ImportExportMixin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.forms import AdminPasswordChangeForm, UserCreationForm
 
 from tenants import audit
-from tenants.admin.base import AuditedAdmin, GuardedForm, ReadOnlyAdmin, shown_once
+from tenants.accounts.browsers import browser_name
+from tenants.admin.base import AuditedAdmin, GuardedForm, ReadOnlyAdmin, moment, shown_once
 from tenants.admin.files import FilesAdmin
 from tenants.admin.resources import MembershipResource, RoleRuleResource
 from tenants.models import Membership, RoleRule, UserSession
@@ -30,11 +33,7 @@ class PersonForm(GuardedForm, UserChangeForm):
     """Nobody locks the door behind themselves. ``acting`` is who has the form open."""
 
     acting: Any = None
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "password" in self.fields:
-            self.fields["password"].show_hidden_initial = False
+    password = None  # type: ignore[assignment]
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
@@ -57,9 +56,9 @@ class PersonAdmin(AuditedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         "full_name",
         "email",
         "teams",
-        "is_superuser",
+        "rank",
         "second_factor",
-        "last_login",
+        "seen",
         "is_active",
     )
     list_filter = ("is_active", "is_superuser", ("memberships__tenant", AutocompleteSelectFilter))
@@ -68,9 +67,9 @@ class PersonAdmin(AuditedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     ordering = ("username",)
     filter_horizontal = ()
     actions = ("activate", "deactivate", "sign_out", "remove_factors")
-    readonly_fields = ("in_teams", "signed_in", "factors", "granted_by", "last_login", "date_joined")
+    readonly_fields = ("password_link", "in_teams", "signed_in", "factors", "granted_by", "last_login", "date_joined")
     fieldsets = (
-        (None, {"fields": ("username", "password", ("first_name", "last_name"), "email")}),
+        (None, {"fields": ("username", "password_link", ("first_name", "last_name"), "email")}),
         ("What they may do", {"fields": ("is_active", "is_superuser", "granted_by", "in_teams")}),
         ("Signing in", {"fields": ("factors", "signed_in", "last_login", "date_joined")}),
     )
@@ -121,9 +120,20 @@ class PersonAdmin(AuditedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     def teams(self, obj: Any) -> int:
         return int(obj.team_count)
 
-    @admin.display(description="Second factor", boolean=True)
-    def second_factor(self, obj: Any) -> bool:
-        return bool(obj.has_factor)
+    seen = moment("last_login", "Last sign-in")
+
+    @admin.display(description="", ordering="is_superuser")
+    def rank(self, obj: Any) -> str:
+        return mark_safe('<span class="state state-applying">platform admin</span>') if obj.is_superuser else ""
+
+    @admin.display(description="Second factor")
+    def second_factor(self, obj: Any) -> str:
+        return "yes" if obj.has_factor else "–"
+
+    @admin.display(description="Password")
+    def password_link(self, obj: Any) -> str:
+        state = "set" if obj.has_usable_password() else "none: signs in by a provider"
+        return format_html('{} <a class="button" href="../password/">Set a new one</a>', state)
 
     @admin.display(description="Teams")
     @shown_once
@@ -136,7 +146,7 @@ class PersonAdmin(AuditedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     @shown_once
     def signed_in(self, obj: Any) -> str:
         found = list(obj.sessions.all()[:SHOWN])
-        rows = ((one.browser or "a browser", one.address or "somewhere", timesince(one.seen_at)) for one in found)
+        rows = ((browser_name(one.browser), one.address or "somewhere", timesince(one.seen_at)) for one in found)
         return format_html_join(" · ", "{} from {}, {} ago", rows) or "nowhere"
 
     @admin.display(description="Second factors")
@@ -195,13 +205,19 @@ class PersonAdmin(AuditedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
 @admin.register(UserSession)
 class UserSessionAdmin(ReadOnlyAdmin):
     kind = "session"
-    list_display = ("user", "address", "browser", "started_at", "seen_at")
+    list_display = ("user", "address", "program", "started", "seen")
+    started = moment("started_at", "Signed in (UTC)")
+    seen = moment("seen_at", "Last seen")
     list_display_links = None
     list_select_related = ("user",)
     search_fields = ("user__username", "address", "browser")
     search_help_text = "By person, address or browser"
     actions = ("end",)
     fields = ("user", "address", "browser", "started_at", "seen_at")
+
+    @admin.display(description="Browser")
+    def program(self, obj: UserSession) -> str:
+        return browser_name(obj.browser)
 
     @admin.action(description="End these sessions")
     def end(self, request: HttpRequest, queryset: "QuerySet[UserSession]") -> None:

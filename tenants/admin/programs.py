@@ -13,7 +13,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
 
 from tenants import audit
-from tenants.admin.base import AuditedAdmin, GuardedForm, ReadOnlyAdmin
+from tenants.admin.base import AuditedAdmin, GuardedForm, ReadOnlyAdmin, moment
 from tenants.context import TenantContext
 from tenants.models import SCOPES, ApiToken, IssuerRule, Role, ServiceAccount, SigningKey, TrustedIssuer
 from tenants.services import token_revoke
@@ -23,7 +23,8 @@ from tenants.services import token_revoke
 class ServiceAccountAdmin(AuditedAdmin):
     kind = "service-account"
     unaudited = ("created_by", "created_at", "tenant")
-    list_display = ("name", "tenant", "role", "description", "created_at", "is_active")
+    list_display = ("name", "tenant", "role", "description", "made", "is_active")
+    made = moment("created_at", "Made (UTC)")
     list_select_related = ("tenant",)
     list_editable = ("is_active",)
     list_filter = ("is_active", "role", ("tenant", AutocompleteSelectFilter))
@@ -67,7 +68,9 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     """Tokens are made where their secret is shown once: on the team's page, or by ``manage.py token``."""
 
     kind = "token"
-    list_display = ("name", "begins", "tenant", "acts_for", "may", "expires_at", "last_used_at", "now")
+    list_display = ("name", "begins", "tenant", "acts_for", "may", "expires", "used", "now")
+    expires = moment("expires_at", "Expires (UTC)")
+    used = moment("last_used_at", "Last used")
     list_select_related = ("tenant", "user", "service_account")
     list_filter = (TokenStateFilter, ("tenant", AutocompleteSelectFilter), ("user", AutocompleteSelectFilter))
     search_fields = ("name", "prefix", "tenant__slug", "user__username", "service_account__name")
@@ -172,12 +175,15 @@ class TrustedIssuerAdmin(AuditedAdmin):
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         """The rules are written down one by one, each with what it was."""
         before = {one.pk: self.state_of(one) for one in IssuerRule.objects.filter(issuer=form.instance)}
+        doomed = {id(one.instance): one.instance.pk for one in formset.deleted_forms}
         super().save_formset(request, form, formset, change)
         for rule in formset.new_objects:
             self._record_rule(request, "create", rule, {}, self.state_of(rule))
         for rule, _ in formset.changed_objects:
             self._record_rule(request, "change", rule, *audit.changes(before.get(rule.pk, {}), self.state_of(rule)))
         for rule in formset.deleted_objects:
+            # A row that is gone has lost its key.
+            rule.pk = doomed.get(id(rule))
             self._record_rule(request, "delete", rule, before.get(rule.pk or 0, {}), {})
 
     def _record_rule(
@@ -199,7 +205,9 @@ class SigningKeyAdmin(ReadOnlyAdmin):
     """Which keys sign and verify the platform's JWTs; they are made and retired by the program."""
 
     kind = "signing-key"
-    list_display = ("kid", "created_at", "retires_at")
+    list_display = ("kid", "made", "retires")
+    made = moment("created_at", "Made (UTC)")
+    retires = moment("retires_at", "Retires")
     list_display_links = None
     fields = ("kid", "created_at", "retires_at")
 

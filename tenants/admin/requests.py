@@ -14,7 +14,7 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSingleDateW
 
 from platform_portal.errors import DomainError
 from tenants import amounts
-from tenants.admin.base import ReadOnlyAdmin
+from tenants.admin.base import ReadOnlyAdmin, moment
 from tenants.models import QuotaRequest
 from tenants.services import quota_request_decide
 
@@ -74,7 +74,8 @@ class DecisionForm(forms.Form):
 @admin.register(QuotaRequest)
 class QuotaRequestAdmin(ReadOnlyAdmin):
     kind = "quota"
-    list_display = ("state", "team", "wish", "requested_by", "created_at", "decision")
+    list_display = ("state", "team", "wish", "requested_by", "made", "decision")
+    made = moment("created_at", "Asked (UTC)")
     list_display_links = ("state", "team")
     list_filter = ("status", ("tenant", AutocompleteSelectFilter))
     list_select_related = ("tenant", "requested_by", "decided_by")

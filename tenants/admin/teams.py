@@ -162,7 +162,7 @@ class TenantAdmin(TeamActions, FilesAdmin, ImportExportMixin, AuditedAdmin):
     form = TenantForm
     unaudited = ("created_at", "version", "grants", *sorted(OBSERVED))
     resource_classes = (TenantResource,)
-    list_display = ("team", "namespace_state", "waiting", *EDITED, "is_active")
+    list_display = ("team", "namespace_state", *EDITED, "waiting", "is_active")
     list_editable = (*EDITED, "is_active")
     list_filter = (
         "is_active",

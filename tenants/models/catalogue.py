@@ -13,13 +13,13 @@ def validate_tolerations(value: Any) -> None:
     """A list of Kubernetes tolerations."""
     known = {"key", "operator", "value", "effect", "tolerationSeconds"}
     if not isinstance(value, list) or not all(isinstance(one, dict) and set(one) <= known for one in value):
-        raise ValidationError('Write [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}].', code="invalid")
+        raise ValidationError('Write [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}].')
 
 
 def validate_node_selector(value: Any) -> None:
     """Labels of nodes, where Kubernetes' own are welcome."""
     if not isinstance(value, dict):
-        raise ValidationError('Write {"label": "value"}.', code="invalid")
+        raise ValidationError('Write {"label": "value"}.')
     validate_label_syntax(value)
 
 

@@ -24,6 +24,7 @@ def validate_code(value: str) -> None:
         raise ValidationError(f"A cost center's code {found}.", code="invalid")
 
 
+# Errors of JSON fields carry no code: a field replaces the sentence of one that it has a sentence for itself, as for "invalid".
 def validate_gpu_types(value: Any) -> None:
     """A JSON object of GPU type to the most of it that a team may hold at once."""
     good = isinstance(value, dict) and all(
@@ -31,25 +32,25 @@ def validate_gpu_types(value: Any) -> None:
         for key, most in value.items()
     )
     if not good:
-        raise ValidationError('Write {"nvidia-a100": 4}: GPU types with whole numbers.', code="invalid")
+        raise ValidationError('Write {"nvidia-a100": 4}: GPU types with whole numbers.')
 
 
 def validate_labels(value: Any) -> None:
     """Kubernetes labels beside the platform's own."""
     if not isinstance(value, dict):
-        raise ValidationError('Write {"key": "value"}.', code="invalid")
+        raise ValidationError('Write {"key": "value"}.')
     validate_label_syntax(value)
     for key in value:
         if key in OWN_LABELS or key.split("/")[0].endswith(("kubernetes.io", "k8s.io")):
-            raise ValidationError(f"{key} is set by the platform.", code="invalid")
+            raise ValidationError(f"{key} is set by the platform.")
 
 
 def validate_label_syntax(value: dict[Any, Any]) -> None:
     for key, text in value.items():
         if not isinstance(key, str) or not LABEL_KEY.fullmatch(key):
-            raise ValidationError(f"{key!r} is not the key of a Kubernetes label.", code="invalid")
+            raise ValidationError(f"{key!r} is not the key of a Kubernetes label.")
         if not isinstance(text, str) or not LABEL_VALUE.fullmatch(text):
-            raise ValidationError(f"{key} has no valid value of a Kubernetes label.", code="invalid")
+            raise ValidationError(f"{key} has no valid value of a Kubernetes label.")
 
 
 GPU_TYPE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
