@@ -4,10 +4,9 @@ Ending a session deletes Django's own row, so that it is over with the browser's
 """
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.utils import timezone
@@ -23,9 +22,7 @@ BROWSER_MAX = 200
 
 
 def session_open(*, user: "User", key: str, address: str | None, browser: str, now: datetime) -> UserSession:
-    """A person has signed in; rows of theirs whose session has died of age go at this opportunity."""
-    dead = now - timedelta(seconds=settings.SESSION_MAX_SECONDS)
-    UserSession.objects.filter(user=user, started_at__lt=dead).delete()
+    """A person has signed in; rows of theirs whose session is dead go at this opportunity."""
     session, _ = UserSession.objects.update_or_create(
         session_key=key,
         defaults={
@@ -36,6 +33,8 @@ def session_open(*, user: "User", key: str, address: str | None, browser: str, n
             "seen_at": now,
         },
     )
+    alive = Session.objects.filter(expire_date__gt=now).values("session_key")
+    UserSession.objects.filter(user=user).exclude(session_key__in=alive).delete()
     return session
 
 
