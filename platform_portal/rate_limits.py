@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import Any, cast
 
 from django.conf import settings
@@ -100,8 +101,8 @@ def address() -> str:
 
 def forget() -> None:
     """Counts from nothing, with the settings as they are; for tests."""
-    _storage.cache_clear()
-    _items.cache_clear()
+    with _making:
+        _made.clear()
     _broken.until = 0.0
 
 
@@ -112,6 +113,8 @@ class _Broken:
 
 _seen: ContextVar[Window | None] = ContextVar("rate_limit", default=None)
 _broken = _Broken()
+_made: list[Storage] = []
+_making = Lock()
 
 
 def _is_of_job(path: str) -> bool:
@@ -124,15 +127,15 @@ def _count(item: RateLimitItem, key: str) -> Window | None:
     if moment < _broken.until:
         return None
     length = item.get_expiry()
-    since = (moment + zlib.crc32(key.encode("utf-8", "replace"))) % length
+    since = (int(moment) + zlib.crc32(key.encode("utf-8", "replace"))) % length
     try:
-        used = _storage().incr(f"{key}:{item.amount}/{length}:{int(moment - since)}", length + 1)
+        used = _storage().incr(f"{key}:{item.amount}/{length}:{int(moment) - since}", length + 1)
     except Exception as exc:
         # Whatever a storage's client raises: counting is not worth an answer.
         _broken.until = moment + PAUSE_SECONDS
         log.warning("rate limits are not counted, their storage does not answer: %s", exc)
         return None
-    return Window(item.amount, item.amount - used, int(length - since) + 1)
+    return Window(item.amount, item.amount - used, length - since)
 
 
 def _too_many(item: RateLimitItem, window: Window, what: str) -> DomainError:
@@ -155,9 +158,16 @@ def _items(limits: str) -> tuple[RateLimitItem, ...]:
     return tuple(parse_many(limits)) if limits else ()
 
 
-@cache
 def _storage() -> Storage:
-    url = settings.RATE_LIMIT_STORAGE_URL
+    """One for the process, made when it is first needed: after a server has divided itself into its workers."""
+    if not _made:
+        with _making:
+            if not _made:
+                _made.append(_connect(settings.RATE_LIMIT_STORAGE_URL))
+    return _made[0]
+
+
+def _connect(url: str) -> Storage:
     options: dict[str, Any] = {}
     if not url.startswith("memory:"):
         # One try: its client would otherwise go on trying for seconds, in the request.
