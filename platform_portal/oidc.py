@@ -54,11 +54,9 @@ def read(text: str) -> tuple[tuple[Provider, ...], tuple[Problem, ...]]:
     problems: list[Problem] = []
     for number, entry in enumerate(entries, 1):
         found, wrong = _one(entry, number)
-        if found is not None and any(found.id == other.id for other in providers):
-            found, wrong = (
-                None,
-                [_problem(number, f'the id "{found.id}" is used twice', "Give each provider its own id.")],
-            )
+        if found is not None and found.id in {other.id for other in providers}:
+            wrong = [_problem(number, f'the id "{found.id}" is used twice', "Give each provider its own id.")]
+            found = None
         providers += [found] if found else []
         problems += wrong
     return tuple(providers), tuple(problems)

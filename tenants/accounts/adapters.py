@@ -143,6 +143,10 @@ class MFAAdapter(DefaultMFAAdapter):
             log.error("a second factor was encrypted by a SECRET_KEY that is no longer known: %r", exc)
             return base64.b32encode(secrets.token_bytes(20)).decode()
 
+    def generate_authenticator_name(self, user: "User", type: str) -> str:
+        number = accounts.keys_of(user, type) + 1
+        return "My key" if number == 1 else f"My key {number}"
+
     def get_totp_label(self, user: "User") -> str:
         return user.get_username()
 

@@ -85,7 +85,7 @@ def _note_activity(request: HttpRequest, now: float) -> None:
     if POLL in request.headers or now - request.session[SEEN] < WRITE_EVERY_SECONDS:
         return
     request.session[SEEN] = now
-    sessions.session_seen(key=request.session.session_key, now=timezone.now(), **_client(request))
+    sessions.session_seen(key=_key(request), now=timezone.now(), **_client(request))
 
 
 def _signed_in(sender: Any, request: HttpRequest, user: Any, **kwargs: Any) -> None:
@@ -94,7 +94,7 @@ def _signed_in(sender: Any, request: HttpRequest, user: Any, **kwargs: Any) -> N
     request.session[STARTED] = request.session[SEEN] = time.time()
     if not request.session.session_key:
         request.session.save()
-    sessions.session_open(user=user, key=request.session.session_key, now=timezone.now(), **_client(request))
+    sessions.session_open(user=user, key=_key(request), now=timezone.now(), **_client(request))
 
 
 def _signed_out(sender: Any, request: HttpRequest, **kwargs: Any) -> None:
@@ -106,7 +106,7 @@ def _password_changed(sender: Any, request: HttpRequest, user: Any, **kwargs: An
     """Everybody else is out; the session in which it was done goes on, under the new id that Django gave it."""
     sign_in.account_secured(user=user, action="password.change", what="password")
     if request.user.is_authenticated and request.user.pk == user.pk:
-        sessions.session_open(user=user, key=request.session.session_key, now=timezone.now(), **_client(request))
+        sessions.session_open(user=user, key=_key(request), now=timezone.now(), **_client(request))
 
 
 def _factor_added(sender: Any, request: HttpRequest, user: Any, authenticator: Any, **kwargs: Any) -> None:
@@ -149,6 +149,11 @@ def _own_key(user: Any) -> str | None:
         return None
     key: str | None = request.session.session_key
     return key
+
+
+def _key(request: HttpRequest) -> str:
+    """The id of a session that has been saved."""
+    return request.session.session_key or ""
 
 
 def _client(request: HttpRequest) -> dict[str, Any]:

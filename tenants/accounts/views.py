@@ -56,9 +56,10 @@ def no_signup(request: HttpRequest) -> HttpResponse:
 @login_required
 def no_password(request: HttpRequest) -> HttpResponse:
     """Who signs in with a provider has no password here, and gets none: it would outlive their account there."""
-    if request.user.has_usable_password():
+    user: Any = request.user
+    if user.has_usable_password():
         return redirect("account_change_password")
-    return render(request, "account/no_password.html", {"provider": provider_of(request.user)})  # type: ignore[arg-type]
+    return render(request, "account/no_password.html", {"provider": provider_of(user)})
 
 
 @never_cache

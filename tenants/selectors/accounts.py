@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 
@@ -36,6 +37,11 @@ def account_with_verified(email: str) -> "User | None":
     """The one local account for which this address has been verified here."""
     found = list(EmailAddress.objects.filter(email__iexact=email, verified=True).select_related("user")[:2])
     return found[0].user if len(found) == 1 else None
+
+
+def keys_of(user: "User", kind: str) -> int:
+    """How many second factors of this kind the person has."""
+    return Authenticator.objects.filter(user=user, type=kind).count()
 
 
 def providers_of(user: "User") -> list[str]:

@@ -56,7 +56,12 @@ def test_the_signed_token_goes_before_userinfo_and_userinfo_fills_the_gaps() -> 
         {"preferred_username": "eve", "groups": ["unsigned"], "given_name": "Ada", "family_name": "L"},
         CORP,
     )
-    assert (found.username, found.groups, found.first_name, found.last_name) == ("ada", {"signed"}, "Ada", "L")
+    assert (found.username, found.groups, found.first_name, found.last_name) == (
+        "ada",
+        frozenset({"signed"}),
+        "Ada",
+        "L",
+    )
 
 
 def test_groups_that_userinfo_alone_has_are_taken_from_there() -> None:

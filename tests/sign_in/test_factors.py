@@ -67,7 +67,7 @@ def test_an_app_is_added_with_a_line_in_the_log_and_a_new_session_id(signed_in: 
     assert len(shown.context["unused_codes"]) == 10 and b"not shown again" in shown.content
     assert b"not shown again" not in signed_in.get("/accounts/security/codes/").content
     lines = AuditEntry.objects.filter(action="mfa.add").order_by("id").values_list("after", flat=True)
-    assert [one["what"] for one in lines] == ["totp", "recovery_codes"]
+    assert [one["what"] for one in lines if one] == ["totp", "recovery_codes"]
 
 
 @pytest.mark.parametrize("path", ["app/add/", "keys/add/"])

@@ -111,7 +111,7 @@ def test_the_id_changes_at_sign_in(person: Any) -> None:
     session = client.session
     session["planted"] = "by an attacker"
     session.save()
-    planted = session.session_key
+    planted = session.session_key or ""
     client.cookies["sessionid"] = planted
     client.post("/accounts/login/", {"login": "ada", "password": PASSWORD})
     assert client.session.session_key != planted
