@@ -33,15 +33,16 @@ def make(cluster: Cluster, level: str = "baseline") -> Space:
     # Until its quota is counted and its limits are known to admission, a namespace refuses what it will take.
     plain = pod("plain", "true", {"serviceAccountName": manifests.SERVICE_ACCOUNT}, securityContext=HARDENED)
     del plain["spec"]["containers"][0]["resources"]
-    dry(space, plain, 201)
+    wait_until_taken(space, plain)
     return space
 
 
-def dry(space: Space, body: Object, wanted: int) -> Object:
-    """What creating the pod would be answered, once that is the wanted code."""
+def wait_until_taken(space: Space, body: Object) -> None:
+    """Returns once creating the pod would be answered with 201."""
     path = space.path("pods")
-    read = lambda: space.cluster.call("POST", path, body, dryRun="All")  # noqa: E731
-    return space.cluster.until(lambda: (answer := read()).code == wanted and answer.json, bool, f"{wanted}")
+    space.cluster.until(
+        lambda: space.cluster.call("POST", path, body, dryRun="All").code, lambda code: code == 201, "taken"
+    )
 
 
 @pytest.fixture(params=["baseline", "restricted"])

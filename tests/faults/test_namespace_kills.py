@@ -57,7 +57,7 @@ def cluster_of(parts: Parts) -> Cluster:
 
 def count(parts: Parts, condition: str) -> int:
     sql = f"SELECT count(*) FROM tenants_tenant WHERE slug LIKE 'kept-%%' AND {condition}"
-    [(found,)] = parts.rows(sql)  # type: ignore[arg-type]
+    [(found,)] = parts.rows(sql)
     return int(found)
 
 

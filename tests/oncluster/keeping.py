@@ -20,7 +20,7 @@ MERGE = "application/merge-patch+json"
 PATIENCE = 30.0
 
 
-def until(read: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
+def until(read: Callable[[], T | None], what: str, seconds: float = PATIENCE) -> T:
     """What ``read`` gives once it gives something."""
     deadline = time.monotonic() + seconds
     while not (found := read()):

@@ -3,6 +3,7 @@
 Contract 2: all of it is applied idempotently and drifts back when changed by hand.
 """
 
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -316,8 +317,6 @@ def test_deleting_waits_until_the_namespace_has_gone_and_says_what_holds_it(keep
 
 
 def test_somebody_who_insists_is_answered_less_and_less_and_told_of_once(keeper: Keeper) -> None:
-    from tests.oncluster.keeping import time
-
     tenant = keeper.ready(keeper.team())
     quota = object_of(keeper, tenant, "ResourceQuota")
     where = "ResourceQuota", quota["metadata"]["namespace"], quota["metadata"]["name"]
