@@ -231,8 +231,13 @@ def test_a_pod_waits_for_the_secret_of_its_volume(space: Space) -> None:
         volumeMounts=[{"name": "late", "mountPath": "/late"}],
     )
     made = space.create(body)
-    event = space.wait_event(made, "FailedMount")
-    assert 'secret "late" not found' in event["message"]
+    # A kubelet under load says first that it has not looked yet.
+    space.wait_list(
+        "events",
+        lambda events: any('secret "late" not found' in event["message"] for event in events),
+        "that say what is missing",
+        fieldSelector=f"involvedObject.uid={made['metadata']['uid']},reason=FailedMount",
+    )
     assert space.get("pods", "a")["status"]["phase"] == "Pending"
     space.create(secret("late", {"k": "v"}))
     assert space.ended("a")["status"]["phase"] == "Succeeded"
