@@ -1,11 +1,13 @@
 """What files of rows hold: which columns, by which a row is known, and how one is written."""
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from import_export.fields import Field
-from import_export.widgets import ForeignKeyWidget, JSONWidget, ManyToManyWidget
+from import_export.widgets import ForeignKeyWidget, ManyToManyWidget, Widget
 
 from platform_portal.errors import DomainError
 from tenants import audit
@@ -17,6 +19,27 @@ QUOTA = (
     "quota_cpu", "quota_memory_gib", "quota_gpus", "quota_gpus_per_job", "quota_gpu_types", "quota_jobs", "quota_pods",
     "quota_pvcs",
 )  # fmt: skip
+
+
+class Json(Widget):  # type: ignore[misc]
+    """JSON in a cell, empty objects and lists too. An empty cell is what ``empty`` makes."""
+
+    def __init__(self, empty: Callable[[], Any]) -> None:
+        super().__init__()
+        self.empty = empty
+
+    def clean(self, value: Any, row: Any = None, **kwargs: Any) -> Any:
+        if value in (None, ""):
+            return self.empty()
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as exc:
+            raise ValidationError(f"This is not JSON: {exc}") from exc
+
+    def render(self, value: Any, obj: Any = None, **kwargs: Any) -> str:
+        return json.dumps(value, sort_keys=True)
 
 
 class Named(ForeignKeyWidget):  # type: ignore[misc]
@@ -35,7 +58,7 @@ class TenantResource(AuditedResource):
 
     kind = "tenant"
     cost_center = Field(attribute="cost_center", column_name="cost_center", widget=Named(CostCenter, "code"))
-    quota_gpu_types = Field(attribute="quota_gpu_types", column_name="quota_gpu_types", widget=JSONWidget())
+    quota_gpu_types = Field(attribute="quota_gpu_types", column_name="quota_gpu_types", widget=Json(dict))
 
     class Meta(AuditedResource.Meta):
         model = Tenant
@@ -79,8 +102,8 @@ class InstanceTypeResource(AuditedResource):
     """The teams that may use one are named by their slugs, separated by commas; none is every team."""
 
     kind = "instance-type"
-    node_selector = Field(attribute="node_selector", column_name="node_selector", widget=JSONWidget(), default=dict)
-    tolerations = Field(attribute="tolerations", column_name="tolerations", widget=JSONWidget(), default=list)
+    node_selector = Field(attribute="node_selector", column_name="node_selector", widget=Json(dict))
+    tolerations = Field(attribute="tolerations", column_name="tolerations", widget=Json(list))
     tenants = Field(attribute="tenants", column_name="tenants", widget=ManyToManyWidget(Tenant, field="slug"))
 
     class Meta(AuditedResource.Meta):
