@@ -1,7 +1,7 @@
 """How often one address or one token may ask: counted in windows of time, in Redis or in this process's memory.
 
-``hit`` counts a request and raises the 429 when there were too many; ``RateLimitMiddleware`` does so for addresses, before anybody
-is authenticated, and writes the ``RateLimit-*`` headers of the tightest limit that was asked. Limits are settings such as
+``hit`` counts a request and raises the 429 when there were too many; ``RateLimitMiddleware`` does so for addresses, before
+anybody is authenticated, and writes the ``RateLimit-*`` headers of the tightest limit that was asked. Limits are settings such as
 ``600/minute``; empty switches one off. A storage that does not answer stops nobody: requests pass, a warning is logged, and it
 is left alone for some seconds, so that a dead Redis costs a request nothing.
 
