@@ -95,7 +95,7 @@ def _advice(outcome: Outcome, queues: bool) -> str:
         return ""
     if queues:
         return "It waits in the queue and starts by itself."
-    return "As it stands it would be refused; tick the box below, and it waits in the queue."
+    return "It would be refused unless the box below is ticked."
 
 
 def _left(limits: Limits, held: Held, short: Sequence[str] = (), gpu_type: str = "") -> list[Left]:

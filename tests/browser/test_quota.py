@@ -66,7 +66,7 @@ def test_the_form_answers_as_it_is_filled_in_and_a_waiting_job_starts_when_there
     fill_in(page, "waits-its-turn", MORE, tmp_path)
     page.sees("Would wait, 1st in the queue", "#quota-verdict")
     page.sees(f"{200 - MOST} of 200 left", "#quota-left")
-    page.sees("As it stands it would be refused", "#quota-verdict")
+    page.sees("It would be refused unless the box below is ticked.", "#quota-verdict")
     # Who submits all the same keeps everything that was typed, and is offered the queue.
     page.click("#submit-button")
     page.sees("Nothing was submitted yet")
@@ -147,5 +147,5 @@ LONGEST = (
     '<span class="price">23.20 EUR/h</span></b>'
     " The team's quota of 100 nvidia-tesla-v100 GPUs is reached: 100 in use, 8 asked for. It fits once 8"
     " nvidia-tesla-v100 GPUs are free; that takes a job of the team to end or to be cancelled."
-    ' <span class="advice">As it stands it would be refused; tick the box below, and it waits in the queue.</span></p>'
+    ' <span class="advice">It would be refused unless the box below is ticked.</span></p>'
 )
