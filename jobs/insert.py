@@ -1,7 +1,7 @@
 """Writes a new job with everything that comes with it: the first line of its timeline, the tally, the audit log's entry.
 
-A submission is the one write that users wait for, so the usual one is a single statement that decides on quota as well: one round
-trip, one commit. It locks the team's row of usage, and each thing it compares is a parameter or stands in that row: after the wait
+A submission is the one write that users wait for, so the usual one is a single statement that decides on quota as well: one
+round trip, one commit. It locks the team's row of usage, and what it compares is a parameter or stands in that row: after the wait
 for a lock PostgreSQL reads only the locked row anew. Names meet at their unique constraint; the tally is sharded by connection.
 """
 
@@ -45,7 +45,7 @@ def job_insert_decided(job: TrainingJob, audit: Mapping[str, Any]) -> Inserted:
 
 def _execute(statement: str, guard: list[Any], job: TrainingJob, audit: Mapping[str, Any]) -> tuple[int, int]:
     message = f"submitted by {job.submitted_by}"
-    line = ["submitted", job.created_at, JobEvent.Source.PLATFORM.value, "info", job.reason, message, 1]
+    line: list[Any] = ["submitted", job.created_at, JobEvent.Source.PLATFORM.value, "info", job.reason, message, 1]
     entry = {**audit, "at": job.created_at}
     logged = [_stored(field, entry[field.attname]) for field in AUDIT_FIELDS]
     with connection.cursor() as cursor:

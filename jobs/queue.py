@@ -1,8 +1,8 @@
 """Lets waiting jobs go, as the team's quota has room: by priority, then by age, and strictly so.
 
 Nobody is let past a job that merely does not fit yet, so a large one is not starved by small ones. A job that the quota could not
-hold with nothing else running (the quota was lowered) says so and is passed by. One transaction for each team, under the lock that
-submissions take as well; it may be cut off at any point and repeated, and any number of processes may do it at once.
+hold with nothing else running (the quota was lowered) says so and is passed by. One transaction for each team, under the lock
+that submissions take as well; it may be cut off at any point and repeated, and any number of processes may do it at once.
 """
 
 import logging

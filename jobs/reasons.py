@@ -6,7 +6,6 @@ away by waiting.
 
 from typing import NamedTuple
 
-
 QUEUED_FOR_QUOTA, EXCEEDS_QUOTA = "QueuedForQuota", "ExceedsQuota"
 
 

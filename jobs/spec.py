@@ -4,10 +4,11 @@
 and defaults are those of the contract, section 1.
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -65,7 +66,7 @@ class Rules:
     default_image: str
     local_files: bool = False
     # Name to the ``compute`` object it stands for: the types that the team may use. Looked at when ``compute`` is a name.
-    instance_types: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    instance_types: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def schemes(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Whether the usage that submissions are decided by is the sum over the jobs, and its repair.
 
-Triggers keep it in the transaction of every change, so a difference means that somebody switched them off or wrote the row by hand.
+Triggers keep it in the transaction of every change, so a difference means that somebody switched them off or wrote by hand.
 """
 
 import json

@@ -25,7 +25,7 @@ def main() -> None:
     from tenants.context import TenantContext
     from tenants.models import Role, Tenant
 
-    wakeup.notify = lambda: None  # type: ignore[assignment]
+    wakeup.notify = lambda: None
     everybody = threading.Barrier(THREADS)
 
     def connect() -> None:

@@ -132,16 +132,16 @@ def test_a_tpu_job_asks_for_one() -> None:
 
 def test_an_instance_type_narrows_the_machines_and_widens_what_they_may_be_tainted_with() -> None:
     taint = {"key": "team", "operator": "Equal", "value": "ours", "effect": "NoSchedule"}
-    placed = {"node_selector": {"pool": "fast"}, "tolerations": (taint,)}
-    pod = pod_of(training_job(replace(wish(), **placed)))
+    pod = pod_of(training_job(replace(wish(), node_selector={"pool": "fast"}, tolerations=(taint,))))
     assert (pod["nodeSelector"], pod["tolerations"]) == ({"pool": "fast"}, [taint])
-    pod = pod_of(training_job(replace(wish(compute="gpu-1x-t4"), **placed)))
+    gpu = wish(compute="gpu-1x-t4")
+    pod = pod_of(training_job(replace(gpu, node_selector={"pool": "fast"}, tolerations=(taint,))))
     assert pod["nodeSelector"] == {"cloud.google.com/gke-accelerator": "nvidia-tesla-t4", "pool": "fast"}
     assert [one["key"] for one in pod["tolerations"]] == ["nvidia.com/gpu", "team"]
     # What the type says of the accelerator's label wins, and nothing is tolerated twice.
     own = {"cloud.google.com/gke-accelerator": "t4-shared"}
     same = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
-    pod = pod_of(training_job(replace(wish(compute="gpu-1x-t4"), node_selector=own, tolerations=(same,))))
+    pod = pod_of(training_job(replace(gpu, node_selector=own, tolerations=(same,))))
     assert (pod["nodeSelector"], pod["tolerations"]) == (own, [same])
 
 
@@ -149,10 +149,10 @@ def test_a_gigabyte_of_a_job_is_one_of_its_team_s_quota() -> None:
     """The quota is decided in the spec's numbers, and the cluster counts in the manifests' units: both are Gi."""
     from tenants.manifests import TenantWish, resource_quota
 
-    limits = {"cpu": 7, "memory_gib": 33, "gpus": 2, "pvcs": 1, "pods": 1}
-    hard = resource_quota(TenantWish(slug="ours", cost_center="cc-1", pod_security="baseline", **limits))["spec"][
-        "hard"
-    ]
+    team = TenantWish(
+        slug="ours", cost_center="cc-1", pod_security="baseline", cpu=7, memory_gib=33, gpus=2, pvcs=1, pods=1
+    )
+    hard = resource_quota(team)["spec"]["hard"]
     asked = pod_of(training_job(wish(compute={"cpu_cores": 7, "memory_gb": 33})))["containers"][0]["resources"][
         "requests"
     ]

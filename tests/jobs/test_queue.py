@@ -20,6 +20,7 @@ from jobs.queue import admit_waiting, tenant_admit
 from jobs.reconciler import Reconciler
 from jobs.services import job_cancel, job_submit
 from platform_portal.errors import DomainError
+from tenants import quotas
 from tenants.models import AuditEntry, QuotaUsage, Tenant
 from tenants.quotas import Outcome
 from tests.jobs.fake_cluster import FakeCluster
@@ -322,7 +323,7 @@ def test_trouble_in_one_team_keeps_no_other_waiting(
         first = submit(one, "first")
         submit(one, "second")
         end(first)
-    original = queue.limits_of
+    original = quotas.limits_of
 
     def limits_of(tenant: Tenant, now: Any) -> Any:
         if tenant.slug == "ours":

@@ -87,12 +87,15 @@ def test_a_job_waits_with_its_place_and_leaves_when_it_is_its_turn(ours: Team) -
 def test_a_refused_submission_keeps_no_key_and_may_be_repeated_under_it(ours: Team) -> None:
     holds(ours, 1)
     first = submit(ours, "a").json()
-    body, key = {"name": "b", "compute": SMALL}, {"HTTP_IDEMPOTENCY_KEY": "k"}
-    assert ours.api.post(URL, body, format="json", **key).status_code == 429
+    body = {"name": "b", "compute": SMALL}
+    assert ours.api.post(URL, body, format="json", HTTP_IDEMPOTENCY_KEY="k").status_code == 429
     assert not IdempotencyRecord.objects.exists()
     ours.api.delete(f"{URL}/{first['id']}")
-    made = ours.api.post(URL, body, format="json", **key)
-    assert made.status_code == 201 and ours.api.post(URL, body, format="json", **key).json() == made.json()
+    made = ours.api.post(URL, body, format="json", HTTP_IDEMPOTENCY_KEY="k")
+    assert (
+        made.status_code == 201
+        and ours.api.post(URL, body, format="json", HTTP_IDEMPOTENCY_KEY="k").json() == made.json()
+    )
     waiting = ours.api.post(URL, body | {"name": "c", "queue": True}, format="json", HTTP_IDEMPOTENCY_KEY="q")
     again = ours.api.post(URL, body | {"name": "c", "queue": True}, format="json", HTTP_IDEMPOTENCY_KEY="q")
     assert waiting.json() == again.json() and waiting.json()["queue_position"] == 1

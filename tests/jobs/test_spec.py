@@ -92,6 +92,8 @@ def test_a_good_commit(commit: str) -> None:
 OBJECT = "must be an object"
 BAD_KINDS: tuple[Any, ...] = ("GPU", "", 5, [], {}, True)
 NO_NUMBERS: tuple[Any, ...] = (0, -1, 1.5, 2.0, "4", True, [], 10**400)
+NO_FLAGS: tuple[Any, ...] = (0, 1, "true", [], {})
+NO_PRIORITIES: tuple[Any, ...] = (-11, 11, 1.0, "1", True, [], 10**400)
 NO_TEXT: tuple[Any, ...] = (1, None, True, [], {})
 BAD: list[tuple[Any, str, str]] = [
     # name: a DNS-1123 label of at most 50 characters
@@ -104,9 +106,8 @@ BAD: list[tuple[Any, str, str]] = [
     "is not a field"),
     ({"x" * 100: 1}, "x" * 80, "is not a field"), ({"compute": {"cores": 1}}, "compute.cores", "is not a field of compute"),
     # queue and priority
-    *(({"queue": bad}, "queue", "must be true or false") for bad in (0, 1, "true", [], {})),
-    *(({"priority": bad}, "priority", "must be a whole number from -10 to 10")
-      for bad in (-11, 11, 1.0, "1", True, [], 10**400)),
+    *(({"queue": bad}, "queue", "must be true or false") for bad in NO_FLAGS),
+    *(({"priority": bad}, "priority", "must be a whole number from -10 to 10") for bad in NO_PRIORITIES),
     # text
     ({"tenant_id": 1}, "tenant_id", "must be text"), ({"tenant_id": "x" * 254}, "tenant_id", "at most 253"),
     ({"entrypoint": ""}, "entrypoint", "must not be empty"), ({"entrypoint": " \n"}, "entrypoint", "must not be empty"),

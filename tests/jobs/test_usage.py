@@ -28,9 +28,10 @@ def quiet(cluster: FakeCluster) -> None:
 
 
 def row(tenant: Tenant) -> dict[str, Any]:
-    return QuotaUsage.objects.values("cpu", "memory_gb", "gpus", "gpu_types", "pods", "jobs", "waiting").get(
+    found = QuotaUsage.objects.values("cpu", "memory_gb", "gpus", "gpu_types", "pods", "jobs", "waiting").get(
         tenant=tenant
     )
+    return dict(found)
 
 
 EMPTY = {"cpu": 0, "memory_gb": 0, "gpus": 0, "gpu_types": {}, "pods": 0, "jobs": 0, "waiting": 0}
