@@ -278,6 +278,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {"TokenStateEnum": ["active", "expired", "revoked"]},
 }
 
 CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "filesystem://localhost/" if LAPTOP else "")

@@ -12,7 +12,10 @@ from rest_framework import serializers
 
 from jobs import spec
 from jobs.models import JobEvent, Status, TrainingJob
+from tenants.api import shapes
 
+# One shape of errors in the whole API.
+ErrorSerializer = shapes.Error
 LABEL = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 
 
@@ -192,14 +195,6 @@ class FilesSerializer(serializers.Serializer[Any]):
     files = FileSerializer(many=True)
     truncated = serializers.BooleanField(help_text="There are more files than are listed.")
     note = serializers.CharField(allow_blank=True, help_text="Why nothing can be listed.")
-
-
-class ErrorSerializer(serializers.Serializer[Any]):
-    detail = serializers.CharField()
-    code = serializers.CharField()
-    errors = serializers.DictField(  # type: ignore[assignment]
-        child=serializers.ListField(child=serializers.CharField()), required=False
-    )
 
 
 class QuotaExceededSerializer(ErrorSerializer):
