@@ -44,7 +44,7 @@ def member_json(member: Membership) -> dict[str, Any]:
 
 
 class MembersView(TeamView):
-    @extend_schema(operation_id="members_list", responses={200: MemberSerializer(many=True)} | shapes.errors(403))
+    @extend_schema(operation_id="members_list", responses={200: MemberSerializer(many=True)} | shapes.errors(403, 404))
     def get(self, request: Request, slug: str) -> Response:
         """List the team's members, leads first."""
         return Response([member_json(member) for member in selectors.members_of(self.ctx_of(request, slug))])

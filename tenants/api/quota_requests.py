@@ -70,7 +70,7 @@ def quota_request_json(request: QuotaRequest) -> dict[str, Any]:
 
 class QuotaRequestsView(TeamView):
     @extend_schema(
-        operation_id="quota_requests_list", responses={200: QuotaRequestSerializer(many=True)} | shapes.errors(403)
+        operation_id="quota_requests_list", responses={200: QuotaRequestSerializer(many=True)} | shapes.errors(403, 404)
     )
     def get(self, request: Request, slug: str) -> Response:
         """List the team's newest requests for more quota, and what became of them."""
@@ -80,7 +80,7 @@ class QuotaRequestsView(TeamView):
         operation_id="quota_requests_create",
         request=QuotaRequestWishSerializer,
         parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)],
-        responses={201: QuotaRequestSerializer} | shapes.errors(400, 403, 409, 413, 415),
+        responses={201: QuotaRequestSerializer} | shapes.errors(400, 403, 404, 409, 413, 415),
     )
     def post(self, request: Request, slug: str) -> Response:
         """Ask for more quota. The platform admins are told, and you are told what they decide."""

@@ -26,7 +26,7 @@ ACCOUNT_CHANGE = {"role": str, "description": str, "is_active": bool}
 class TokensView(TeamView):
     @extend_schema(
         operation_id="tokens_list",
-        responses={200: shapes.ApiTokenSerializer(many=True)} | shapes.errors(403),
+        responses={200: shapes.ApiTokenSerializer(many=True)} | shapes.errors(403, 404),
     )
     def get(self, request: Request, slug: str) -> Response:
         """List tokens: all of the team for a lead, one's own for others. Ended ones stay listed for 30 days."""
@@ -36,7 +36,7 @@ class TokensView(TeamView):
         operation_id="tokens_create",
         request=shapes.ApiTokenWishSerializer,
         parameters=[IDEMPOTENCY],
-        responses={201: shapes.ApiTokenMadeSerializer} | shapes.errors(400, 403, 409, 413, 415),
+        responses={201: shapes.ApiTokenMadeSerializer} | shapes.errors(400, 403, 404, 409, 413, 415),
     )
     def post(self, request: Request, slug: str) -> Response:
         """Make a token. The answer has its secret, this once."""
@@ -68,7 +68,7 @@ class TokenView(TeamView):
 class ServiceAccountsView(TeamView):
     @extend_schema(
         operation_id="service_accounts_list",
-        responses={200: shapes.ServiceAccountSerializer(many=True)} | shapes.errors(403),
+        responses={200: shapes.ServiceAccountSerializer(many=True)} | shapes.errors(403, 404),
     )
     def get(self, request: Request, slug: str) -> Response:
         """List the team's service accounts."""
@@ -79,7 +79,7 @@ class ServiceAccountsView(TeamView):
         operation_id="service_accounts_create",
         request=shapes.ServiceAccountWishSerializer,
         parameters=[IDEMPOTENCY],
-        responses={201: shapes.ServiceAccountSerializer} | shapes.errors(400, 403, 409, 413, 415),
+        responses={201: shapes.ServiceAccountSerializer} | shapes.errors(400, 403, 404, 409, 413, 415),
     )
     def post(self, request: Request, slug: str) -> Response:
         """Make a service account: a program of the team, such as its CI, that acts under its own name."""
