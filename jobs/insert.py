@@ -1,8 +1,9 @@
 """Writes a new job with everything that comes with it: the first line of its timeline, the tally, the audit log's entry.
 
 A submission is the one write that users wait for, so the usual one is a single statement that decides on quota as well: one
-round trip, one commit. It locks the team's row of usage, and what it compares is a parameter or stands in that row: after the wait
-for a lock PostgreSQL reads only the locked row anew. Names meet at their unique constraint; the tally is sharded by connection.
+round trip, one commit. It locks the team's row of usage. What it compares is a parameter or stands in that row, because after
+waiting for a lock PostgreSQL reads only the locked row anew. Names meet at their unique constraint; the tally is sharded by
+connection.
 """
 
 import enum
