@@ -263,7 +263,7 @@ def url_of(route: str, job: "TrainingJob") -> str:
 def teams(db: None, settings: Settings) -> "dict[str, Team]":
     from tests.personas import team
 
-    settings.ACCOUNT_RATE_LIMITS = False
+    settings.ACCOUNT_RATE_LIMITS = settings.MFA_RATE_LIMITS = False
     return {"ours": team("ours"), "theirs": team("theirs")}
 
 
