@@ -18,8 +18,8 @@ MUST_BE = {
 
 
 def read(request: Request, types: Mapping[str, type], *, required: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The fields that are there. ``null`` is a field that is not. No body at all is an empty object if nothing is required."""
-    body = {} if request.data in (None, b"", "") and not required else json_object(request)
+    """The fields that are there. ``null`` is a field that is not; no body at all is an empty object."""
+    body = json_object(request)
     given = {name: value for name, value in body.items() if value is not None}
     errors: dict[str, list[str]] = {name: ["is not known"] for name in body if name not in types}
     errors |= {name: ["is required"] for name in required if name not in given}

@@ -207,7 +207,7 @@ def test_the_first_rule_by_order_holds(trusted: TrustedIssuer, issuer: Issuer, o
     account = service_account_create(ctx=theirs.context("lead"), name="deploy", role="viewer")
     rule(trusted, account, {"sub": "repo:org/*", "ref": "refs/heads/main"}, scopes=["read"], order=1)
     main = context_for_jwt(issuer.token(ref="refs/heads/main"))
-    assert (main.tenant, main.role, main.scopes) == (theirs.tenant, "viewer", {"read"})
+    assert (main.tenant, main.role, main.scopes) == (theirs.tenant, "viewer", frozenset({"read"}))
     assert context_for_jwt(issuer.token(ref="refs/heads/x")).tenant == ours.tenant
     IssuerRule.objects.filter(order=1).update(is_active=False)
     assert context_for_jwt(issuer.token(ref="refs/heads/main")).tenant == ours.tenant
@@ -286,7 +286,7 @@ def test_a_jwt_that_is_not_good_is_told_why(
 ) -> None:
     if changes.get("algorithm") == "none":
         claims = jwt.decode(issuer.token(), options={"verify_signature": False})
-        text = jwt.encode(claims, None, algorithm="none", headers={"kid": "k1"})
+        text = jwt.encode(claims, "", algorithm="none", headers={"kid": "k1"})
     else:
         text = issuer.token(**changes)
     status, told = answer(text)

@@ -147,7 +147,7 @@ def test_all_bad_fields_are_named_at_once(ours: Team) -> None:
 
 
 @pytest.mark.parametrize(("most", "given", "days"), [(365, {}, 90), (30, {}, 30), (365, {"expires_in_days": 365}, 365)])
-def test_a_token_ends(ours: Team, settings: Settings, most: int, given: dict[str, int], days: int) -> None:
+def test_a_token_ends(ours: Team, settings: Settings, most: int, given: dict[str, Any], days: int) -> None:
     settings.TOKEN_MAX_DAYS = most
     token, _ = token_create(ctx=ours.context("lead"), name="x", **given)
     assert token.expires_at is not None
@@ -182,7 +182,7 @@ def test_a_personal_token_acts_as_its_person_with_the_role_of_the_moment(ours: T
 
     def role() -> str | None:
         ctx = context_for_token(secret)
-        return ctx and ctx.role
+        return ctx.role if ctx else None
 
     ctx = context_for_token(secret)
     assert ctx is not None and (ctx.user, ctx.actor, ctx.actor_kind) == (member, "ours-member", "user")
