@@ -75,7 +75,7 @@ class TrainingJobAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[TrainingJob]":
         # Environment variables may hold what is nobody else's business; the list needs neither.
-        return super().get_queryset(request).defer("spec", "metrics")  # type: ignore[no-any-return]
+        return super().get_queryset(request).defer("spec", "metrics")
 
     def get_search_results(
         self, request: HttpRequest, queryset: "QuerySet[TrainingJob]", search_term: str
@@ -84,7 +84,7 @@ class TrainingJobAdmin(ReadOnlyAdmin):
         try:
             wanted = UUID(search_term.strip())
         except ValueError:
-            return super().get_search_results(request, queryset, search_term)  # type: ignore[no-any-return]
+            return super().get_search_results(request, queryset, search_term)
         return self.get_queryset(request).filter(pk=wanted), False
 
     submitted = moment("created_at", "Submitted (UTC)")

@@ -1,6 +1,6 @@
 """The admin site: who gets in, what its pages may load, and its own two pages, the overview and the health of the platform.
 
-Unfold's pages evaluate Alpine expressions and carry style attributes. Its views, and no others, get a Content-Security-Policy that
+Unfold's pages evaluate Alpine expressions and carry style attributes. Its views, and no others, get a policy that
 allows just these two (``docs/adr/0008-admin-theme.md``); scripts and styles still come from this site only.
 """
 
@@ -11,7 +11,7 @@ from csp.constants import SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from csp.decorators import csp_update
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
@@ -21,11 +21,11 @@ from unfold.sites import UnfoldAdminSite
 from platform_portal import condition
 
 POLICY = {"script-src": [UNSAFE_EVAL], "style-src-attr": [SELF, UNSAFE_INLINE]}
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 class PlatformAdminSite(UnfoldAdminSite):
-    """Only what is derived from ``tenants.admin.base`` is shown: pages that packages register for themselves write no audit log."""
+    """Only what ``tenants.admin.base`` is the base of is shown: pages that packages bring along write no audit log."""
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
         if getattr(admin_class, "is_audited", False):
@@ -37,7 +37,7 @@ class PlatformAdminSite(UnfoldAdminSite):
         return bool(user.is_active and user.is_staff and user.is_superuser)
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:
-        return csp_update(POLICY)(super().admin_view(view, cacheable))  # type: ignore[no-any-return]
+        return csp_update(POLICY)(super().admin_view(view, cacheable))
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         # Colours stand in admin.css: the theme would write them into a <style> element of each page.
@@ -47,17 +47,17 @@ class PlatformAdminSite(UnfoldAdminSite):
         return [path("health/", self.admin_view(self.health), name="health")]
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        request.current_app = self.name  # type: ignore[attr-defined]
+        request.current_app = self.name
         context = self.each_context(request) | condition.overview(timezone.now()) | {"title": "Overview"}
         return TemplateResponse(request, "admin/index.html", context)
 
     def health(self, request: HttpRequest) -> TemplateResponse:
         """What is wrong and what to do about it."""
-        request.current_app = self.name  # type: ignore[attr-defined]
+        request.current_app = self.name
         context = self.each_context(request) | {"title": "Health", "findings": condition.findings(timezone.now())}
         return TemplateResponse(request, "admin/health.html", context)
 
-    def app_index(self, request: HttpRequest, app_label: str, extra_context: Any = None) -> HttpResponse:  # type: ignore[override]
+    def app_index(self, request: HttpRequest, app_label: str, extra_context: Any = None) -> HttpResponse:
         """Apps are how the program is divided; the navigation is how the work is."""
         return redirect("admin:index")
 

@@ -1,4 +1,4 @@
-"""The look and the navigation of the admin site, for Unfold's ``UNFOLD`` setting. Everything it names is served by the portal itself."""
+"""The look and the navigation of the admin site, as Unfold's setting ``UNFOLD``; all that it names the portal serves itself."""
 
 from typing import Any
 

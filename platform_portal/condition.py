@@ -1,7 +1,7 @@
 """How the platform is, for its administrators: what is wrong, what that means and what to do about it.
 
-Read from the database alone, in a constant number of queries: the reconciler writes down when it last had the cluster in view, and
-work that nobody takes grows old in its table. findings takes the rows apart, judged is the pure part.
+Read from the database alone, in a constant number of queries: the reconciler writes down when it last had the cluster in
+view, and work that nobody takes grows old in its table. ``judged`` is the pure part.
 """
 
 from collections.abc import Iterable
@@ -127,16 +127,16 @@ def judged(facts: Facts) -> list[Finding]:
             facts.logs_overdue,
             "logs wait for more than ten minutes to be copied",
             "logs are copied in time",
-            "See that the Celery worker and beat run and that the broker (CELERY_BROKER_URL) answers. Kubernetes keeps a pod's log"
-            " for some time, so what is late is not lost yet.",
+            "See that the Celery worker and beat run and that the broker (CELERY_BROKER_URL) answers. Kubernetes keeps a"
+            " pod's log for some time, so what is late is not lost yet.",
         ),
         _backlog(
             "Mail",
             facts.mail_overdue,
             "notifications wait for more than ten minutes to be sent",
             "no mail waits",
-            "See that the Celery worker and beat run and that the mail server in EMAIL_URL takes mail; people see what they are told"
-            " in the portal meanwhile.",
+            "See that the Celery worker and beat run and that the mail server in EMAIL_URL takes mail; people see what they"
+            " are told in the portal meanwhile.",
         ),
         _of_namespaces(facts),
         _of_requests(facts),
@@ -171,8 +171,9 @@ def _of_contacts(facts: Facts) -> Iterable[Finding]:
                 title,
                 BAD,
                 f"The cluster does not answer: {error} {seen}",
-                "Try kubectl get --raw /readyz with the reconciler's credentials: if that fails it is the cluster or the way to it,"
-                " otherwise the credentials (KUBECONFIG or the service account). Running jobs go on; nothing is changed until it answers.",
+                "Try kubectl get --raw /readyz with the reconciler's credentials: if that fails it is the cluster or the way"
+                " to it, otherwise the credentials (KUBECONFIG or the service account). Running jobs go on; nothing is changed"
+                " until it answers.",
             )
         elif age is None or age > LATE:
             level = BAD if age is None or age > SILENT else WARN
@@ -180,8 +181,8 @@ def _of_contacts(facts: Facts) -> Iterable[Finding]:
                 title,
                 level,
                 seen,
-                "The reconciler has stopped or hangs. Restart it (manage.py reconcile, deployment ml-platform-reconcile): it may be"
-                " killed at any moment, and the next one lists the cluster anew.",
+                "The reconciler has stopped or hangs. Restart it (manage.py reconcile, deployment ml-platform-reconcile): it may"
+                " be killed at any moment, and the next one lists the cluster anew.",
             )
         else:
             yield Finding(title, OK, seen)
@@ -194,8 +195,8 @@ def _of_namespaces(facts: Facts) -> Finding:
             name,
             BAD,
             f"{_many(facts.tenants_failing, 'team')} could not be applied to the cluster.",
-            "Open the team: its error is what Kubernetes said. Usually the platform's rights (deploy/rbac.yaml) or an admission policy"
-            " of the cluster stand in the way. It is tried again by itself.",
+            "Open the team: its error is what Kubernetes said. Usually the platform's rights (deploy/rbac.yaml) or an admission"
+            " policy of the cluster stand in the way. It is tried again by itself.",
             f"{url}?state=error",
         )
     if facts.deleting_since and facts.now - facts.deleting_since > STUCK:
@@ -203,8 +204,8 @@ def _of_namespaces(facts: Facts) -> Finding:
             name,
             WARN,
             f"A team's deletion has been under way for {timesince(facts.deleting_since, facts.now)}.",
-            "Something in its namespace does not go: kubectl describe namespace ml-<team> names what holds it, usually a finalizer"
-            " of a volume or of an operator that is not there any more.",
+            "Something in its namespace does not go: kubectl describe namespace ml-<team> names what holds it, usually a"
+            " finalizer of a volume or of an operator that is not there any more.",
             f"{url}?state=deleting",
         )
     if facts.tenants_drifted:
@@ -223,7 +224,8 @@ def _of_requests(facts: Facts) -> Finding:
     if not facts.requests_pending or facts.oldest_request is None:
         return Finding(name, OK, "None awaits a decision.", url=url)
     age = facts.now - facts.oldest_request
-    seen = f"{_many(facts.requests_pending, 'request')} awaiting a decision, the oldest for {timesince(facts.oldest_request, facts.now)}."
+    waiting = timesince(facts.oldest_request, facts.now)
+    seen = f"{_many(facts.requests_pending, 'request')} awaiting a decision, the oldest for {waiting}."
     return Finding(name, WARN if age > FORGOTTEN else OK, seen, "Somebody waits: grant, or decline and say why.", url)
 
 
@@ -263,7 +265,7 @@ def _facts(now: datetime, of_tenants: dict[str, Any], migrations_missing: int) -
 
 
 def _pressed(now: datetime) -> list[Pressed]:
-    """Teams above the mark, the nearest to a limit first. Grants only raise limits: who is below without them is below with them."""
+    """Teams above the mark, the nearest to a limit first. Grants only raise limits: below without them is below with them."""
     near = Q()
     for resource, column in (
         ("cpu", "quota_cpu"),

@@ -2,8 +2,8 @@
 
 ``AuditedAdmin`` writes each addition, change and deletion into the audit log, with what was changed before and after and never a
 secret; refuses to overwrite silently what somebody else has changed since the form was opened; shows the audit log as an object's
-history; and asks a constant number of queries whatever the number of rows. ``ReadOnlyAdmin`` is for looking, ``InfinitePaginator``
-for tables too long to be counted.
+history; and asks a constant number of queries whatever the number of rows. ``ReadOnlyAdmin`` is for looking,
+``InfinitePaginator`` for tables too long to be counted.
 """
 
 import json
@@ -46,11 +46,11 @@ def shown_once(column: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     return remembering
 
 
-class GuardedForm(forms.ModelForm):  # type: ignore[type-arg]
+class GuardedForm(forms.ModelForm):
     """A form that knows what its user saw: each field carries the value it was opened with.
 
-    Where somebody else has changed a field since, an unchanged one keeps their value, and one that was changed here too is an error
-    that says what it is now. Saving again then is a decision.
+    Where somebody else has changed a field since, an unchanged one keeps their value, and one that was changed here too is
+    an error that says what it is now. Saving again then is a decision.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -79,8 +79,9 @@ class GuardedForm(forms.ModelForm):  # type: ignore[type-arg]
                     name, f"Somebody else has changed this meanwhile: it is {shown} now. Save again to replace that."
                 )
                 # The second time it is not by accident.
-                self.data = self.data.copy()
-                self.data[bound.html_initial_name] = shown
+                data: Any = self.data
+                self.data = data = data.copy()
+                data[bound.html_initial_name] = shown
             else:
                 values[name] = field.clean(field.prepare_value(bound.initial))
         return cleaned
@@ -89,18 +90,18 @@ class GuardedForm(forms.ModelForm):  # type: ignore[type-arg]
 class LockedFormSet(BaseModelFormSet):
     """The rows that are saved are locked while they are compared with what was seen."""
 
-    def __init__(self, *args: Any, queryset: Any = None, **kwargs: Any) -> None:
-        super().__init__(*args, queryset=queryset, **kwargs)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         if self.is_bound and self.queryset is not None:
             self.queryset = self.queryset.select_for_update(of=("self",), no_key=True)
 
 
-class CountlessPage(Page):  # type: ignore[type-arg]
+class CountlessPage(Page):
     def has_next(self) -> bool:
         return bool(self.paginator.more)  # type: ignore[attr-defined]
 
 
-class InfinitePaginator(Paginator):  # type: ignore[type-arg]
+class InfinitePaginator(Paginator):
     """Reads one row more than a page shows, to know whether there is another page, and counts nothing.
 
     The theme's templates know by the name that there is no number of results to be told.
@@ -110,7 +111,7 @@ class InfinitePaginator(Paginator):  # type: ignore[type-arg]
     more = False
 
     @cached_property
-    def count(self) -> int:  # type: ignore[override]
+    def count(self) -> int:
         return 10**12
 
     def page(self, number: Any) -> CountlessPage:
@@ -121,7 +122,7 @@ class InfinitePaginator(Paginator):  # type: ignore[type-arg]
         return CountlessPage(rows[: self.per_page], number, self)
 
 
-class AuditedAdmin(ModelAdmin):  # type: ignore[misc]
+class AuditedAdmin(ModelAdmin):
     """``kind`` is the first half of the audit log's action: ``cost-center`` gives ``cost-center.change``."""
 
     is_audited = True
@@ -135,7 +136,9 @@ class AuditedAdmin(ModelAdmin):  # type: ignore[misc]
     warn_unsaved_form = False
     list_filter_submit = True
     formfield_overrides = {
-        models.JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3, "class": "code", "spellcheck": "false"})}
+        models.JSONField: {
+            "widget": UnfoldAdminTextareaWidget(attrs={"rows": 3, "class": "code", "spellcheck": "false"})
+        }
     }
 
     # ---- the audit log
@@ -171,18 +174,18 @@ class AuditedAdmin(ModelAdmin):  # type: ignore[misc]
             obj._state_before = self.state_of(type(obj)._base_manager.get(pk=obj.pk))
         super().save_model(request, obj, form, change)
 
-    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:
         after = {name: value for name, value in self.state_of(obj).items() if value not in ("", None, [], {})}
         self.record(request, "create", obj, after=after)
 
-    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:
         # Read again: what was typed as 900 is 900.00 in the database.
         now = self.state_of(type(obj)._base_manager.get(pk=obj.pk))
         before, after = audit.changes(getattr(obj, "_state_before", {}), now)
         if after:
             self.record(request, "change", obj, before=before, after=after)
 
-    def log_deletions(self, request: HttpRequest, queryset: Iterable[Any]) -> None:  # type: ignore[override]
+    def log_deletions(self, request: HttpRequest, queryset: Iterable[Any]) -> None:
         for obj in queryset:
             self.record(request, "delete", obj, before=self.state_of(obj))
 
@@ -193,7 +196,7 @@ class AuditedAdmin(ModelAdmin):  # type: ignore[misc]
             raise Http404
         if not self.has_view_permission(request, obj):
             raise PermissionDenied
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         context = self.admin_site.each_context(request) | {
             "title": f"History of {obj}",
             "entries": [(entry, change_of(entry)) for entry in self.history_of(obj)[:HISTORY_SHOWN]],
@@ -219,7 +222,7 @@ class AuditedAdmin(ModelAdmin):  # type: ignore[misc]
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """An action, or the rows edited in place, is one transaction with its lines in the log."""
         with transaction.atomic() if request.method == "POST" else nullcontext():
-            return super().changelist_view(request, extra_context)  # type: ignore[no-any-return]
+            return super().changelist_view(request, extra_context)
 
     def get_changelist_form(self, request: HttpRequest, **kwargs: Any) -> Any:
         return super().get_changelist_form(request, **{"form": GuardedForm, **kwargs})
@@ -235,7 +238,8 @@ class AuditedAdmin(ModelAdmin):  # type: ignore[misc]
         """What goes with them is counted and not named: each name could be a query of its own."""
         collector = NestedObjects(using=router.db_for_write(self.model))
         collector.collect(objs)
-        named = {model: rows for model, rows in collector.model_objs.items() if not model._meta.auto_created}
+        objects: dict[Any, Any] = collector.model_objs
+        named = {model: rows for model, rows in objects.items() if not model._meta.auto_created}
         counts = {str(model._meta.verbose_name_plural): len(rows) for model, rows in named.items()}
         protected = [str(one) for one in list(collector.protected)[:PROTECTED_SHOWN]]
         if len(collector.protected) > PROTECTED_SHOWN:

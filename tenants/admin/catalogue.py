@@ -31,7 +31,7 @@ class CostCenterAdmin(FilesAdmin, ImportExportMixin, AuditedAdmin):
     readonly_fields = ("created_at",)
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[CostCenter]":
-        return super().get_queryset(request).annotate(team_count=Count("tenants"))  # type: ignore[no-any-return]
+        return super().get_queryset(request).annotate(team_count=Count("tenants"))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """The code stands on objects in the cluster."""
@@ -48,7 +48,7 @@ class CostCenterAdmin(FilesAdmin, ImportExportMixin, AuditedAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         super().delete_queryset(request, queryset.exclude(pk=UNASSIGNED))
 
-    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:  # type: ignore[override]
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:
         super().log_deletions(request, [one for one in queryset if one.pk != UNASSIGNED])
 
     @admin.display(description="Monthly budget", ordering="monthly_budget")
@@ -108,7 +108,7 @@ class InstanceTypeAdmin(FilesAdmin, ImportExportMixin, AuditedAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[InstanceType]":
-        return super().get_queryset(request).prefetch_related("tenants")  # type: ignore[no-any-return]
+        return super().get_queryset(request).prefetch_related("tenants")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Jobs and scripts call it by its name."""

@@ -150,7 +150,7 @@ class FilesAdmin:
 
     def process_import(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         try:
-            return super().process_import(request, **kwargs)  # type: ignore[misc,no-any-return]
+            return super().process_import(request, **kwargs)  # type: ignore[misc]
         except signing.BadSignature:
             messages.error(request, "This was shown too long ago; choose the file again.")
             return redirect(self._address("import"))
@@ -160,7 +160,7 @@ class FilesAdmin:
         if result.has_errors() or result.has_validation_errors():
             messages.error(request, "Nothing was imported: the file does not fit any more. Choose it again to see why.")
             return redirect(self._address("import"))
-        return super().process_result(result, request)  # type: ignore[misc,no-any-return]
+        return super().process_result(result, request)  # type: ignore[misc]
 
     def get_export_data(self, file_format: Any, request: HttpRequest, queryset: Any, **kwargs: Any) -> Any:
         data = super().get_export_data(file_format, request, queryset, **kwargs)  # type: ignore[misc]

@@ -27,7 +27,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class _Exactly(TextFilter):  # type: ignore[misc]
+class _Exactly(TextFilter):
     """Lines with exactly this; a trailing * is any end."""
 
     column = ""

@@ -44,7 +44,7 @@ class PersonForm(GuardedForm, UserChangeForm):
 
 
 @admin.register(User)
-class PersonAdmin(AuditedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
+class PersonAdmin(AuditedAdmin, DjangoUserAdmin):  # type: ignore[misc]
     kind = "person"
     secret = ("password",)
     unaudited = ("last_login", "date_joined", "is_staff")
@@ -85,13 +85,13 @@ class PersonAdmin(AuditedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         )
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        form = super().get_form(request, obj, change=change, **kwargs)
+        form: Any = super().get_form(request, obj, change=change, **kwargs)
         if obj is not None:
             form.acting = request.user
         return form
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name == "is_superuser":
             field.label, field.help_text = "Platform admin", "May do everything in every team, and use this site."
         if db_field.name == "is_active":
@@ -269,13 +269,13 @@ class MembershipAdmin(FilesAdmin, ImportExportMixin, AuditedAdmin):
         found = super().history_of(obj.user)
         return found.filter(tenant_id=obj.tenant_id)
 
-    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:
         """The service has done so."""
 
-    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:
         """The service has done so."""
 
-    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:  # type: ignore[override]
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> None:
         """The service does so."""
 
 

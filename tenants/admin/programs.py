@@ -148,7 +148,7 @@ class IssuerRuleForm(GuardedForm):
         return claims
 
 
-class IssuerRuleInline(TabularInline):  # type: ignore[misc]
+class IssuerRuleInline(TabularInline):
     model = IssuerRule
     form = IssuerRuleForm
     extra = 0
@@ -212,4 +212,4 @@ class SigningKeyAdmin(ReadOnlyAdmin):
     fields = ("kid", "created_at", "retires_at")
 
     def get_queryset(self, request: HttpRequest) -> "QuerySet[SigningKey]":
-        return super().get_queryset(request).defer("private_key")  # type: ignore[no-any-return]
+        return super().get_queryset(request).defer("private_key")

@@ -66,7 +66,7 @@ class DecisionForm(forms.Form):
         names = {f"granted.{resource}": name for name, resource in self.limits.items()}
         for path, found in refused.fields.items():
             name = names.get(path, path)
-            self.add_error(name if name in self.fields else None, found)  # type: ignore[arg-type]
+            self.add_error(name if name in self.fields else None, found)
         if not refused.fields:
             self.add_error(None, refused.message)
 
@@ -100,7 +100,7 @@ class QuotaRequestAdmin(ReadOnlyAdmin):
                 done = self._decide(request, asked, form)
                 if done is not None:
                     return done
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         context = self.admin_site.each_context(request) | {
             "title": f"{asked.tenant.name} asks for {amounts.listed(asked.wanted)}",
             "asked": asked,

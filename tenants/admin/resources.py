@@ -21,7 +21,7 @@ QUOTA = (
 )  # fmt: skip
 
 
-class Json(Widget):  # type: ignore[misc]
+class Json(Widget):
     """JSON in a cell, empty objects and lists too. An empty cell is what ``empty`` makes."""
 
     def __init__(self, empty: Callable[[], Any]) -> None:
@@ -42,7 +42,7 @@ class Json(Widget):  # type: ignore[misc]
         return json.dumps(value, sort_keys=True)
 
 
-class Named(ForeignKeyWidget):  # type: ignore[misc]
+class Named(ForeignKeyWidget):
     """A reference by name; one that there is not is an error of the row that says so."""
 
     def clean(self, value: Any, row: Any = None, **kwargs: Any) -> Any:

@@ -213,7 +213,7 @@ class TeamActions:
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """What a service refuses is a message on the list, and nothing has been written."""
         try:
-            return super().changelist_view(request, extra_context)  # type: ignore[misc,no-any-return]
+            return super().changelist_view(request, extra_context)  # type: ignore[misc]
         except DomainError as refused:
             if request.method != "POST":
                 raise

@@ -81,9 +81,11 @@ class TenantForm(GuardedForm):
                     tenant_update(slug=self.instance.slug, **values)
                 transaction.set_rollback(True)
         except DomainError as refused:
-            told = {name: found for name, found in refused.fields.items() if name in self.fields}
+            told: dict[str | None, list[str]] = {
+                name: found for name, found in refused.fields.items() if name in self.fields
+            }
             for name, found in (told or {None: [refused.message]}).items():
-                self.add_error(name, found)  # type: ignore[arg-type]
+                self.add_error(name, found)
 
 
 class QuotaRowForm(TenantForm):
@@ -231,10 +233,10 @@ class TenantAdmin(TeamActions, FilesAdmin, ImportExportMixin, AuditedAdmin):
         if active is not None:
             (tenant_activate if active else tenant_deactivate)(slug=obj.slug, by=by)
 
-    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> None:
         """The service has done so."""
 
-    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:  # type: ignore[override]
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> None:
         """The service has done so."""
 
     def history_of(self, obj: Tenant) -> "QuerySet[AuditEntry]":

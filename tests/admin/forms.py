@@ -74,11 +74,11 @@ class Admin:
     def post(self, path: str, values: dict[str, Any]) -> Any:
         return self.client.post(f"/admin/{path}", values)
 
-    def save(self, path: str, values: dict[str, Any] | None = None, **changes: Any) -> Any:
+    def save(self, path: str, values: Any = None, **changes: Any) -> Any:
         """Opens the form, unless its values are given, and sends it with these changes."""
         values = dict(values if values is not None else self.opened(path))
         values.pop("action", None)
-        return self.post(path, values | {name: value for name, value in changes.items()})
+        return self.post(path, values | changes)
 
     def act(self, path: str, action: str, keys: list[Any], **more: Any) -> Any:
         return self.client.post(f"/admin/{path}", {"action": action, "_selected_action": keys, **more})

@@ -135,14 +135,17 @@ def test_people_are_changed_but_nobody_locks_themselves_out(admin: Admin, root: 
     own.pop("is_superuser")
     assert "another platform admin can" in admin.save(f"auth/user/{root.pk}/change/", own).content.decode()
     admin.act("auth/user/", "deactivate", [root.pk, member.pk])
-    root.refresh_from_db(), member.refresh_from_db()
+    root.refresh_from_db()
+    member.refresh_from_db()
     assert root.is_active and not member.is_active
 
 
 def test_a_new_password_is_written_down_without_it(admin: Admin) -> None:
     member = get_user_model().objects.create_user("grace", password="x")
     new = "correct-horse-battery"
-    answer = admin.post(f"auth/user/{member.pk}/password/", {"password1": new, "password2": new, "usable_password": "true"})
+    answer = admin.post(
+        f"auth/user/{member.pk}/password/", {"password1": new, "password2": new, "usable_password": "true"}
+    )
     assert answer.status_code == 302, answer.content.decode()
     member.refresh_from_db()
     assert member.check_password(new)
@@ -176,7 +179,10 @@ def test_members_come_and_go_by_the_service(admin: Admin, ours: Team) -> None:
     from tenants.models import Membership
 
     grace = get_user_model().objects.create_user("grace", password="x")
-    assert admin.save("tenants/membership/add/", tenant=str(ours.tenant.pk), user=str(grace.pk), role="viewer").status_code == 302
+    assert (
+        admin.save("tenants/membership/add/", tenant=str(ours.tenant.pk), user=str(grace.pk), role="viewer").status_code
+        == 302
+    )
     known = Membership.objects.get(user=grace)
     assert last("member.add").tenant_slug == "ours"
     assert admin.save(f"tenants/membership/{known.pk}/change/", role="lead").status_code == 302
@@ -185,7 +191,10 @@ def test_members_come_and_go_by_the_service(admin: Admin, ours: Team) -> None:
     assert last("member.remove").before == {"role": "lead"}
     Membership.objects.create(tenant=ours.tenant, user=grace, role="lead", source="idp")
     by_group = Membership.objects.get(user=grace)
-    assert "comes from a group at idp" in admin.save(f"tenants/membership/{by_group.pk}/change/", role="viewer").content.decode()
+    assert (
+        "comes from a group at idp"
+        in admin.save(f"tenants/membership/{by_group.pk}/change/", role="viewer").content.decode()
+    )
 
 
 def test_a_request_is_granted_in_part_until_a_date_or_declined_with_a_note(admin: Admin, ours: Team) -> None:
@@ -199,7 +208,12 @@ def test_a_request_is_granted_in_part_until_a_date_or_declined_with_a_note(admin
     assert refused.status_code == 200 and "say why" in refused.content.decode()
     refused = admin.post(path, form | {"limit-0": "9000", "decision": "grant"})
     assert refused.status_code == 200 and "up to what was asked for, 200" in refused.content.decode()
-    assert admin.post(path, form | {"limit-0": "150", "limit-1": "", "decision": "grant", "until": "2099-01-01"}).status_code == 200
+    assert (
+        admin.post(
+            path, form | {"limit-0": "150", "limit-1": "", "decision": "grant", "until": "2099-01-01"}
+        ).status_code
+        == 200
+    )
     assert admin.post(path, form | {"limit-0": "150", "limit-1": "", "decision": "grant"}).status_code == 302
     ours.tenant.refresh_from_db()
     assert (ours.tenant.quota_cpu, ours.tenant.quota_gpus) == (150, 10)

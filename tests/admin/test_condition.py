@@ -51,11 +51,18 @@ def test_nothing_is_wrong_with_a_platform_that_works() -> None:
         ({"tenants_failing": 2}, "bad", "2 teams could not", "rbac.yaml"),
         ({"tenants_drifted": 1}, "warn", "1 team had objects changed by hand", "namespace.drift-corrected"),
         ({"deleting_since": NOW - timedelta(hours=1)}, "warn", "under way for 1\xa0hour", "finalizer"),
-        ({"requests_pending": 1, "oldest_request": NOW - timedelta(days=3)}, "warn", "1 request awaiting", "grant, or decline"),
+        (
+            {"requests_pending": 1, "oldest_request": NOW - timedelta(days=3)},
+            "warn",
+            "1 request awaiting",
+            "grant, or decline",
+        ),
         ({"migrations_missing": 2}, "bad", "2 migrations", "manage.py migrate"),
     ],
 )
-def test_what_is_wrong_stands_first_with_what_to_do(changes: dict[str, Any], level: str, says: str, remedy: str) -> None:
+def test_what_is_wrong_stands_first_with_what_to_do(
+    changes: dict[str, Any], level: str, says: str, remedy: str
+) -> None:
     from platform_portal.condition import judged
 
     first = judged(facts(**changes))[0]
@@ -64,7 +71,10 @@ def test_what_is_wrong_stands_first_with_what_to_do(changes: dict[str, Any], lev
 
 @pytest.mark.parametrize(
     "changes",
-    [{"deleting_since": NOW - timedelta(minutes=1)}, {"requests_pending": 1, "oldest_request": NOW - timedelta(hours=1)}],
+    [
+        {"deleting_since": NOW - timedelta(minutes=1)},
+        {"requests_pending": 1, "oldest_request": NOW - timedelta(hours=1)},
+    ],
 )
 def test_what_is_under_way_is_no_alarm(changes: dict[str, Any]) -> None:
     from platform_portal.condition import judged

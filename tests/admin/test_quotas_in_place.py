@@ -1,6 +1,7 @@
 """Quotas edited in the list: what is written, what is written down, and two administrators at once."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -30,7 +31,9 @@ def limits(one: Team) -> dict[str, Any]:
 
 def row(values: dict[str, Any], one: Team) -> str:
     """The prefix of the team's row in the list's form."""
-    return next(name.removesuffix("-id") for name in values if name.endswith("-id") and values[name] == [str(one.tenant.pk)])
+    return next(
+        name.removesuffix("-id") for name in values if name.endswith("-id") and values[name] == [str(one.tenant.pk)]
+    )
 
 
 def lines(action: str) -> list[Any]:
@@ -39,7 +42,9 @@ def lines(action: str) -> list[Any]:
     return list(AuditEntry.objects.filter(action=action))
 
 
-def test_a_limit_is_changed_where_it_stands_and_the_log_says_from_what_to_what(admin: Admin, ours: Team, theirs: Team) -> None:
+def test_a_limit_is_changed_where_it_stands_and_the_log_says_from_what_to_what(
+    admin: Admin, ours: Team, theirs: Team
+) -> None:
     values = admin.opened(LIST)
     ours_row = row(values, ours)
     answer = admin.save(LIST, values, **{f"{ours_row}-quota_cpu": "120", "_save": "Save"})
@@ -62,7 +67,7 @@ def test_what_is_in_use_stands_beside_the_limit(admin: Admin, ours: Team) -> Non
 def test_a_grant_until_a_date_is_shown_above_what_is_written(admin: Admin, ours: Team) -> None:
     from tenants.models import Tenant
 
-    until = (timezone.now() + timezone.timedelta(days=3)).isoformat()
+    until = (timezone.now() + timedelta(days=3)).isoformat()
     Tenant.objects.filter(pk=ours.tenant.pk).update(grants=[{"until": until, "request": 1, "cpu": 250}])
     assert "250 with grants" in admin.text(LIST)
 

@@ -81,7 +81,9 @@ def test_a_quota_is_changed_only_as_it_was_previewed(
     assert len(lines("tenant.change")) == 2
 
 
-@pytest.mark.parametrize(("how", "amount"), [("set", "1.5"), ("set", "-1"), ("multiply", ""), ("divide", "2"), ("set", "9999999")])
+@pytest.mark.parametrize(
+    ("how", "amount"), [("set", "1.5"), ("set", "-1"), ("multiply", ""), ("divide", "2"), ("set", "9999999")]
+)
 def test_an_amount_that_is_none_is_refused(admin: Admin, teams: list[Team], how: str, amount: str) -> None:
     form = Form(admin.act(LIST, "change_quota", keys(teams)).content.decode()).values
     answer = admin.post(LIST, form | {"resource": ["quota_cpu"], "how": [how], "amount": [amount]})

@@ -14,7 +14,7 @@ FLAGS = ("is_active", "is_staff", "is_superuser")
 
 @pytest.mark.parametrize("missing", [None, *FLAGS])
 def test_all_three_flags_are_needed(db: None, missing: str | None) -> None:
-    flags = {flag: flag != missing for flag in FLAGS}
+    flags: Any = {flag: flag != missing for flag in FLAGS}
     user = get_user_model().objects.create_user("somebody", password="x", **flags)
     client = Client()
     client.force_login(user)
@@ -40,7 +40,11 @@ def test_the_admins_policy_allows_expressions_and_style_attributes_and_nothing_f
     policy = dict(part.strip().split(" ", 1) for part in answer["Content-Security-Policy"].split(";"))
     assert policy["script-src"].split() == ["'self'", "'unsafe-eval'"]
     assert policy["style-src"] == "'self'" and policy["style-src-attr"].split() == ["'self'", "'unsafe-inline'"]
-    assert policy["default-src"] == "'none'" and policy["connect-src"] == "'self'" and policy["frame-ancestors"] == "'none'"
+    assert (
+        policy["default-src"] == "'none'"
+        and policy["connect-src"] == "'self'"
+        and policy["frame-ancestors"] == "'none'"
+    )
     text = answer.content.decode()
     assert "<style" not in text and "http://" not in text.replace("http://www.w3.org", "") and "//cdn" not in text
 
