@@ -9,6 +9,7 @@ policies are made from the models, so a new table of a tenant's is covered witho
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -29,8 +30,6 @@ Statement = tuple[str, int, Any]
 ROLES = ("viewer", "member", "lead", "token", "job-token")
 # What is about the whole platform by its purpose.
 OF_ALL = {"metrics"}
-# What is about a person and no tenant: passwords, sessions, second factors.
-ABOUT_PEOPLE = ("account_", "mfa_")
 OURS = "current_setting('test.tenant')::bigint"
 
 
@@ -206,7 +205,8 @@ def asked(client: Client, method: str, url: str, kind: str) -> tuple[list[Statem
 
 
 def _without_chance(content: bytes) -> bytes:
-    """Form tokens, suggested names, random keys and signed answers are new each time."""
+    """Form tokens, suggested names, random keys and signed answers are new each time; and the clock goes on."""
+    content = re.sub(rb"\b\d+ (s|min|h)\b", b"", content)
     content = re.sub(rb'"(access_token|expires_at|last_used_at)":"[^"]*"', rb"\1", content)
     content = re.sub(rb'name="(csrfmiddlewaretoken|name|key)"[^>]*value="[^"]*"', rb"\1", content)
     return re.sub(rb'value="[^"]*"([^>]*name="(?:name|key)")', rb"\1", content)
@@ -243,7 +243,7 @@ def test_the_proof_notices_a_query_that_escapes(hidden: str, teams: "dict[str, T
     assert (all_of_them, ours_only) == (8, 4) and all(one != other for one, other in zip(free, bound, strict=True))
 
 
-@pytest.mark.parametrize("name", [name for name in TABLE if name not in OF_ALL and not name.startswith(ABOUT_PEOPLE)])
+@pytest.mark.parametrize("name", [name for name in TABLE if name not in OF_ALL])
 def test_no_query_escapes_the_tenant_at(name: str, hidden: str, teams: "dict[str, Team]") -> None:
     from jobs.models import TrainingJob
 
@@ -259,8 +259,11 @@ def test_no_query_escapes_the_tenant_at(name: str, hidden: str, teams: "dict[str
                 continue
             client = client_of(role, ours, job)
             url = url_of(route, job)
+            session = deepcopy(client.cookies)
             with undone():
                 free = asked(client, method, url, kind)
+            # The request may have begun another session, which is undone with the rest.
+            client.cookies = session
             with undone(hidden, ours.tenant.pk):
                 bound = asked(client, method, url, kind)
             if free != bound:
@@ -274,4 +277,8 @@ def _difference(free: Any, bound: Any) -> str:
         for one, other in zip(free[0], bound[0], strict=False)
         if one != other
     ]
-    return "\n".join(lines) or f"  {free[1][0]} with {len(free[0])} statements, {bound[1][0]} with {len(bound[0])}"
+    if lines:
+        return "\n".join(lines)
+    parts = zip(free[1][1].splitlines(), bound[1][1].splitlines(), strict=False)
+    first = next((f"{one!r}\n  {other!r}" for one, other in parts if one != other), "")
+    return f"  {free[1][0]} with {len(free[0])} statements, {bound[1][0]} with {len(bound[0])}\n  {first}"
