@@ -4,6 +4,10 @@ A submission is the one write that users wait for, so the usual one is a single 
 round trip, one commit. It locks the team's row of usage. What it compares is a parameter or stands in that row, because after
 waiting for a lock PostgreSQL reads only the locked row anew. Names meet at their unique constraint; the tally is sharded by
 connection.
+
+The lock ends with the commit, and a commit waits for the disk: a team's submissions would wait for it one after the other. So
+this one commits without waiting, and a second statement waits, for as many as came meanwhile at once. Until then nobody has been
+answered, and whoever acts on the row commits after it: where theirs is on disk, this is too.
 """
 
 import enum
@@ -32,10 +36,16 @@ class Inserted(enum.Enum):
 def job_insert(job: TrainingJob, room: Room, version: int, audit: Mapping[str, Any]) -> Inserted:
     """Inserts the job if the team's usage leaves ``room``, nobody waits, and the tenant is still at ``version``."""
     guard = [job.tenant_id, version, room.cpu, room.memory_gb, room.gpus, room.jobs, room.pods, job.gpu_type]
-    decided, inserted = _execute(_DECIDING, [*guard, room.gpus_of_type], job, audit)
+    # Inside a transaction of the caller's, its commit is the one to wait for.
+    statement = _DECIDING if connection.in_atomic_block else _DECIDING_UNFLUSHED
+    decided, inserted = _execute(statement, [*guard, room.gpus_of_type], job, audit)
     if not decided:
         return Inserted.UNDECIDED
-    return Inserted.YES if inserted else Inserted.NAME_TAKEN
+    if not inserted:
+        return Inserted.NAME_TAKEN
+    if statement is _DECIDING_UNFLUSHED:
+        _flush()
+    return Inserted.YES
 
 
 def job_insert_decided(job: TrainingJob, audit: Mapping[str, Any]) -> Inserted:
@@ -55,6 +65,12 @@ def _execute(statement: str, guard: list[Any], job: TrainingJob, audit: Mapping[
         )
         decided, inserted = cursor.fetchone()
     return decided, inserted
+
+
+def _flush() -> None:
+    """Returns once all that was committed before is on disk: the smallest thing whose own commit waits for it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_logical_emit_message(true, 'ml_platform', '')")
 
 
 def _stored(field: "models.Field[Any, Any]", value: Any) -> Any:
@@ -86,10 +102,13 @@ def _places(fields: "list[models.Field[Any, Any]]") -> str:
     return ", ".join("%s" for _ in fields)
 
 
-_DECIDING = _statement(
-    f"SELECT tenant_id FROM {QuotaUsage._meta.db_table}"
+_ROOM = (
+    f"tenant_id FROM {QuotaUsage._meta.db_table}"
     " WHERE tenant_id = %s AND tenant_version = %s AND waiting = 0"
     " AND cpu <= %s AND memory_gb <= %s AND gpus <= %s AND jobs <= %s AND pods <= %s"
     " AND coalesce((gpu_types ->> %s)::int, 0) <= %s FOR UPDATE"
 )
+_DECIDING = _statement(f"SELECT {_ROOM}")
+# For this transaction only, which is this statement.
+_DECIDING_UNFLUSHED = _statement(f"SELECT set_config('synchronous_commit', 'off', true), {_ROOM}")
 _DECIDED = _statement("SELECT 1")

@@ -530,6 +530,26 @@ def test_a_submission_that_fits_is_one_statement(ours: Team, django_assert_num_q
         job_submit(ctx=ours.ctx, payload={"name": "b", "compute": "cpu-1x"})
 
 
+@pytest.mark.django_db(transaction=True)
+def test_it_is_on_disk_before_it_is_answered_and_the_team_s_lock_is_not_held_for_that(
+    ours: Team, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit = on")
+    with django_assert_num_queries(2) as asked:
+        job_submit(ctx=ours.ctx, payload={"name": "a"})
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('synchronous_commit'), xmin::text FROM jobs_trainingjob")
+        setting, _ = cursor.fetchone()
+        cursor.execute("RESET synchronous_commit")
+    assert setting == "on", "only the one statement did not wait"
+    assert "'synchronous_commit', 'off', true" in asked[0]["sql"] and "pg_logical_emit_message" in asked[1]["sql"]
+    with django_assert_num_queries(4), transaction.atomic():
+        # BEGIN and COMMIT are counted, and the commit is the one that waits.
+        job_submit(ctx=ours.ctx, payload={"name": "b"})
+        assert TrainingJob.objects.filter(name="b").exists()
+
+
 def test_one_that_is_refused_or_waits_takes_a_bounded_number(
     ours: Team, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
