@@ -146,13 +146,15 @@ def test_an_image_that_cannot_be_pulled_is_said_to_be_the_reason(platform: Platf
     assert platform.ended(job)["reason"] == "CancelledByUser"
 
 
-def test_a_job_beyond_the_quota_waits_for_it(platform: Platform) -> None:
-    type(platform.team.tenant).objects.update(quota_pods=0)
+def test_a_job_beyond_a_quota_of_the_cluster_waits_for_it(platform: Platform) -> None:
+    """One that somebody else set: the platform's own it decides on before a job gets there."""
+    assert platform.ended(platform.submit(entrypoint="true"))["status"] == "succeeded"
+    meta = {"name": "theirs", "namespace": f"ml-{platform.team.tenant.slug}"}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta, "spec": {"hard": {"pods": "0"}}}
+    platform.cluster.apply(quota)
     job = platform.submit(entrypoint="true")
     assert "exceeded quota" in platform.until(job, reason="QuotaExceeded")["error_message"]
-    type(platform.team.tenant).objects.update(quota_pods=5)
-    # Any submission of the team applies the new quota; the waiting job starts by itself.
-    assert platform.ended(platform.submit(entrypoint="true"))["status"] == "succeeded"
+    platform.cluster.delete("ResourceQuota", meta["namespace"], meta["name"])
     platform.patience = max(platform.patience, 60)
     assert platform.ended(job)["status"] == "succeeded"
 
@@ -199,7 +201,9 @@ def test_the_objects_of_the_contract_stand_in_the_namespace(platform: Platform) 
     assert quota is not None
     assert quota["spec"]["hard"] == {
         "requests.cpu": "100",
+        "limits.cpu": "100",
         "requests.memory": "200Gi",
+        "limits.memory": "200Gi",
         "requests.nvidia.com/gpu": "10",
         "persistentvolumeclaims": "50",
         "pods": "100",
