@@ -1,4 +1,4 @@
-"""Every page of the admin site: it is there, for platform admins alone, and asks as many questions for 30 rows as for 3."""
+"""Every page of the admin site: it is there, keeps its content policy, and asks as many questions for 30 rows as for 3."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import NoReverseMatch, reverse
 
 from tests.admin.forms import Admin
+from tests.every_page import ADMIN, check, seeing, unseen
 
 MOST = 14
 # What Django's and the packages' own addresses of the site are for, and where they lead.
@@ -110,3 +111,15 @@ def test_no_page_asks_more_for_more_rows_and_none_asks_more_than_fourteen_questi
         if number != few[name][1] or number > MOST:
             wrong.append(f"{name}: {few[name][1]} queries for 3 rows, {number} for 30\n{many[name][2]}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_every_template_is_rendered_and_every_page_keeps_the_admins_content_policy(
+    admin: Admin, fill: Callable[[int], None]
+) -> None:
+    fill(3)
+    with seeing() as seen:
+        for name, path, values in pages():
+            answer = admin.client.get(path) if values is None else admin.client.post(path, values)
+            if answer.status_code == 200 and answer["Content-Type"].startswith("text/html"):
+                assert check(answer, of_admin=True), name
+    assert not unseen(seen, *ADMIN)
