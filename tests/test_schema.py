@@ -47,9 +47,16 @@ def database(db: None) -> Iterator[None]:
 
 @pytest.fixture
 def ours() -> "Team":
+    """A team whose quota holds every job that the examples make: the document's answers are examined, not the quota's."""
+    from tenants.models import Tenant
     from tests.personas import team
 
-    return team("ours")
+    ours = team("ours")
+    Tenant.objects.filter(pk=ours.tenant.pk).update(
+        quota_cpu=100_000, quota_memory_gib=1_000_000, quota_jobs=10_000, quota_pods=10_000
+    )
+    ours.tenant.refresh_from_db()
+    return ours
 
 
 def test_the_committed_document_is_what_the_code_says(tmp_path: Path) -> None:
