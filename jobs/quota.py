@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from django.db import connection
 from django.db.models import F, Q, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
@@ -142,7 +143,8 @@ def waiting_before(tenant_id: int, limits: Limits, priority: int) -> int:
 def add_positions(ctx: TenantContext, jobs: Iterable[TrainingJob]) -> None:
     """Notes the place in the team's queue of those that wait: one query if any does, none otherwise.
 
-    A job that exceeds the quota altogether has none: it stands in nobody's way, and has no turn.
+    PostgreSQL counts the queue and answers with these jobs alone, however long the queue is. A job that exceeds the quota
+    altogether has no place: it stands in nobody's way, and has no turn.
     """
     waiting = {job.pk: job for job in jobs if job.waits}
     if not waiting:
@@ -150,6 +152,12 @@ def add_positions(ctx: TenantContext, jobs: Iterable[TrainingJob]) -> None:
     order = (F("priority").desc(), F("created_at").asc(), F("id").asc())
     queue = TrainingJob.objects.of(ctx).waiting().exclude(reason=EXCEEDS_QUOTA).order_by()
     ranked = queue.annotate(place=Window(RowNumber(), order_by=order)).values_list("pk", "place")
-    for pk, place in ranked:
-        if pk in waiting:
+    # Around the ranking: a condition within it, as filter() adds one, would rank the wanted jobs among themselves.
+    sql, params = ranked.query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id, place FROM ({sql}) AS ranked (id, place) WHERE id = ANY(%s)",
+            [*params, list(waiting)],
+        )
+        for pk, place in cursor.fetchall():
             waiting[pk].queue_position = place

@@ -490,6 +490,24 @@ def test_places_in_the_queue_cost_one_query_and_only_when_somebody_waits(
     assert [job.queue_position for job in selectors.jobs_live_of(ours.ctx, [page[0].pk])] == [12]
 
 
+def test_the_place_of_a_few_is_counted_among_all_and_only_theirs_are_fetched(ours: Team, theirs: Team) -> None:
+    for one in (ours, theirs):
+        holds(one, 4)
+        for number in range(12):
+            submit(one, f"w{number:02}", 4, priority=1 if number == 11 else 0)
+    rows = []
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        result = execute(sql, params, many, context)
+        rows.append(context["cursor"].rowcount)
+        return result
+
+    with connection.execute_wrapper(note):
+        page, more = selectors.jobs_newest(ours.ctx, selectors.JobFilter(), limit=3)
+    assert more and {job.name: job.queue_position for job in page} == {"w11": 1, "w10": 11, "w09": 10}
+    assert rows == [4, 3]
+
+
 @pytest.mark.parametrize(("cpu", "outcome", "position"), [(2, "now", None), (3, "wait", 1), (9, "never", None)])
 def test_a_preview_says_what_a_submission_would_meet(
     ours: Team, cpu: int, outcome: str, position: int | None, django_assert_num_queries: DjangoAssertNumQueries
