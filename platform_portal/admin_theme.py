@@ -7,13 +7,46 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 
-def requests_pending(request: HttpRequest) -> str:
-    """The badge beside the requests: how many await a decision."""
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """The sidebar. Beside the requests for quota stands how many await a decision; Unfold shows no badge for 0."""
     # Imported late: settings name this module before there are models.
     from tenants.models import QuotaRequest
 
-    count = QuotaRequest.objects.filter(status=QuotaRequest.Status.PENDING).count()
-    return str(count) if count else ""
+    pending = QuotaRequest.objects.filter(status=QuotaRequest.Status.PENDING).count()
+    overview = [_link("Overview", "space_dashboard", "index"), _link("Health", "monitor_heart", "health")]
+    return [
+        {"title": "", "items": overview},
+        _group(
+            "Teams",
+            _link("Teams and quotas", "groups", "tenants_tenant_changelist"),
+            _link("Requests for quota", "inbox", "tenants_quotarequest_changelist", badge=pending),
+            _link("Cost centers", "account_balance_wallet", "tenants_costcenter_changelist"),
+            _link("Members", "badge", "tenants_membership_changelist"),
+        ),
+        _group(
+            "Machines and work",
+            _link("Instance types", "memory", "tenants_instancetype_changelist"),
+            _link("Training jobs", "model_training", "jobs_trainingjob_changelist"),
+        ),
+        _group(
+            "People and sign-in",
+            _link("People", "person", "auth_user_changelist"),
+            _link("Sessions", "devices", "tenants_usersession_changelist"),
+            _link("Role rules", "rule", "tenants_rolerule_changelist"),
+        ),
+        _group(
+            "Programs",
+            _link("Service accounts", "smart_toy", "tenants_serviceaccount_changelist"),
+            _link("Tokens", "key", "tenants_apitoken_changelist"),
+            _link("Trusted issuers", "verified_user", "tenants_trustedissuer_changelist"),
+            _link("Signing keys", "lock", "tenants_signingkey_changelist"),
+        ),
+        _group(
+            "Records",
+            _link("Audit log", "history", "tenants_auditentry_changelist"),
+            _link("Notifications", "notifications", "tenants_notification_changelist"),
+        ),
+    ]
 
 
 def _link(title: str, icon: str, name: str, **more: Any) -> dict[str, Any]:
@@ -39,46 +72,6 @@ UNFOLD = {
         "show_search": False,
         "command_search": False,
         "show_all_applications": False,
-        "navigation": [
-            {
-                "title": "",
-                "items": [_link("Overview", "space_dashboard", "index"), _link("Health", "monitor_heart", "health")],
-            },
-            _group(
-                "Teams",
-                _link("Teams and quotas", "groups", "tenants_tenant_changelist"),
-                _link(
-                    "Requests for quota",
-                    "inbox",
-                    "tenants_quotarequest_changelist",
-                    badge="platform_portal.admin_theme.requests_pending",
-                ),
-                _link("Cost centers", "account_balance_wallet", "tenants_costcenter_changelist"),
-                _link("Members", "badge", "tenants_membership_changelist"),
-            ),
-            _group(
-                "Machines and work",
-                _link("Instance types", "memory", "tenants_instancetype_changelist"),
-                _link("Training jobs", "model_training", "jobs_trainingjob_changelist"),
-            ),
-            _group(
-                "People and sign-in",
-                _link("People", "person", "auth_user_changelist"),
-                _link("Sessions", "devices", "tenants_usersession_changelist"),
-                _link("Role rules", "rule", "tenants_rolerule_changelist"),
-            ),
-            _group(
-                "Programs",
-                _link("Service accounts", "smart_toy", "tenants_serviceaccount_changelist"),
-                _link("Tokens", "key", "tenants_apitoken_changelist"),
-                _link("Trusted issuers", "verified_user", "tenants_trustedissuer_changelist"),
-                _link("Signing keys", "lock", "tenants_signingkey_changelist"),
-            ),
-            _group(
-                "Records",
-                _link("Audit log", "history", "tenants_auditentry_changelist"),
-                _link("Notifications", "notifications", "tenants_notification_changelist"),
-            ),
-        ],
+        "navigation": navigation,
     },
 }

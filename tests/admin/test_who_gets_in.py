@@ -1,11 +1,12 @@
 """The admin site is for platform admins: an active account with both flags. Its pages' policy is loosened, and nobody else's."""
 
+import re
 from typing import Any
 
 import pytest
 from django.contrib import admin as django_admin
 from django.contrib.auth import get_user_model
-from django.test import Client
+from django.test import Client, RequestFactory
 
 from tests.admin.forms import Admin
 
@@ -64,9 +65,22 @@ def test_only_pages_that_write_the_audit_log_are_there(db: None) -> None:
 
 
 def test_the_navigation_leads_to_every_list_and_to_pages_that_are_there(admin: Admin, root: Any) -> None:
-    from platform_portal.admin_theme import UNFOLD
+    from platform_portal.admin_theme import navigation
 
-    links = {str(item["link"]) for group in UNFOLD["SIDEBAR"]["navigation"] for item in group["items"]}  # type: ignore[index]
+    links = {str(item["link"]) for group in navigation(RequestFactory().get("/admin/")) for item in group["items"]}
     assert all(admin.client.get(link).status_code == 200 for link in links)
     lists = {f"/admin/{model._meta.app_label}/{model._meta.model_name}/" for model in django_admin.site._registry}
     assert links == lists | {"/admin/", "/admin/health/"}
+
+
+def test_the_badge_beside_requests_says_how_many_wait_and_is_not_there_when_none_does(admin: Admin) -> None:
+    from tenants.models import QuotaRequest
+    from tests.personas import team
+
+    badge = re.compile(r'Requests for quota\s*</span>\s*(?:<span class="[^"]*bg-red-[^"]*">\s*(\d*)\s*</span>)?')
+    found = badge.search(admin.text(""))
+    assert found is not None and found[0].count("<span") == 0
+    tenant = team("ours").tenant
+    QuotaRequest.objects.bulk_create(QuotaRequest(tenant=tenant, wanted={"cpu": 1}, reason="x") for _ in range(2))
+    found = badge.search(admin.text(""))
+    assert found is not None and found[1] == "2"
