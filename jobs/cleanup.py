@@ -9,6 +9,7 @@ from django.utils import timezone
 from jobs import usage
 from jobs.models import SourceArchive
 from tenants import idempotency
+from tenants.services.sessions import sessions_forget_dead
 
 log = logging.getLogger(__name__)
 UNUSED_SOURCE_DAYS = 30
@@ -21,6 +22,7 @@ def run() -> None:
     # The bytes stay: another upload with the same digest may stand on them.
     sources, _ = SourceArchive.objects.filter(created_at__lt=old, trainingjob__isnull=True).delete()
     sessions, _ = Session.objects.filter(expire_date__lt=timezone.now()).delete()
+    sessions_forget_dead(now=timezone.now())
     if records or sources or sessions:
         log.info("removed %d idempotency records, %d unused uploads, %d sessions", records, sources, sessions)
     for drift in usage.usage_drift():

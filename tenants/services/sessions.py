@@ -4,7 +4,7 @@ Ending a session deletes Django's own row, so that it is over with the browser's
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.contrib.sessions.models import Session
@@ -36,6 +36,13 @@ def session_open(*, user: "User", key: str, address: str | None, browser: str, n
     alive = Session.objects.filter(expire_date__gt=now).values("session_key")
     UserSession.objects.filter(user=user).exclude(session_key__in=alive).delete()
     return session
+
+
+def sessions_forget_dead(*, now: datetime) -> int:
+    """Rows of everybody whose session has expired or is gone; how many. One that was used just now may still be on its way."""
+    alive = Session.objects.filter(expire_date__gt=now).values("session_key")
+    old = UserSession.objects.filter(seen_at__lt=now - timedelta(minutes=10)).exclude(session_key__in=alive)
+    return old.delete()[0]
 
 
 def session_seen(*, key: str, address: str | None, browser: str, now: datetime) -> None:

@@ -1,6 +1,7 @@
 """Sessions end: by age, without activity, everywhere at once; and their ids change when what they may do does."""
 
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from jobs import cleanup
 from tenants.accounts.browsers import browser_name
 from tenants.accounts.sessions import SEEN, STARTED
 from tenants.models import ApiToken, AuditEntry, UserSession
@@ -142,6 +144,19 @@ def test_the_list_takes_as_many_queries_for_many_sessions(person: Any, django_as
         sign_in()
     with django_assert_max_num_queries(12):
         assert len(here.get("/accounts/sessions/").context["sessions"]) == 11
+
+
+def test_what_is_listed_of_expired_sessions_is_tidied_up_with_them(person: Any) -> None:
+    expired, gone, new, here = (sign_in() for _ in range(4))
+    Session.objects.filter(session_key=expired.session.session_key).update(expire_date=timezone.now())
+    Session.objects.filter(session_key__in=[gone.session.session_key, new.session.session_key]).delete()
+    UserSession.objects.exclude(session_key=new.cookies["sessionid"].value).update(
+        seen_at=timezone.now() - timedelta(minutes=11)
+    )
+    cleanup.run()
+    left = {new.cookies["sessionid"].value, here.session.session_key}
+    assert set(UserSession.objects.values_list("session_key", flat=True)) == left
+    assert is_in(here) and not is_in(expired)
 
 
 def test_one_is_ended_the_others_are_ended_all_are_ended(person: Any) -> None:
