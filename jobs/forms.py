@@ -157,13 +157,13 @@ class SubmitForm(forms.Form):
 
     MORE = ("entrypoint", "docker_image", "data_path", "hyperparameters", "env_vars", "model_output_path", "priority")
 
-    def __init__(self, *args: Any, machines: Sequence[InstanceType], currency: str = "", **kwargs: Any) -> None:
-        """``machines`` are those that the team may use, ``currency`` is what their prices are in."""
+    def __init__(self, *args: Any, machines: Sequence[InstanceType], **kwargs: Any) -> None:
+        """``machines`` are those that the team may use."""
         super().__init__(*args, **kwargs)
         self.sizes = {machine.name: machine.compute for machine in machines}
         names = list(self.sizes)
         self.default_machine = DEFAULT_INSTANCE if DEFAULT_INSTANCE in names else (names or [CUSTOM])[0]
-        choices = [(machine.name, presenters.machine_text(machine, currency)) for machine in machines]
+        choices = [(machine.name, presenters.machine_text(machine)) for machine in machines]
         self.fields["instance_type"].initial = self.default_machine
         self.fields["instance_type"].widget = forms.Select(choices=[*choices, (CUSTOM, "Custom …")])
         for field in self.fields.values():

@@ -115,27 +115,28 @@ def compute_text(compute: Mapping[str, Any]) -> str:
     return " · ".join(parts + ([f"{gpus} × {model}"] if gpus else []))
 
 
-def price_text(price: Decimal, currency: str) -> str:
+def price_text(price: Decimal) -> str:
     """A price with at least two decimals, and more where it has them; nothing for what is free."""
     if not price:
         return ""
     exact = price.normalize()
     places = max(2, -int(exact.as_tuple().exponent))
-    return f"{exact:,.{places}f} {currency}".strip()
+    return f"{exact:,.{places}f} {settings.PRICE_CURRENCY}"
 
 
-def cost_text(job: TrainingJob, currency: str) -> str:
+def cost_text(job: TrainingJob) -> str:
     """What an ended job has cost, by the price that its machine had when it was submitted."""
     if not job.price_per_hour or job.started_at is None or job.completed_at is None:
         return ""
     hours = Decimal((job.completed_at - job.started_at).total_seconds()) / 3600
     cost = job.price_per_hour * hours
-    return f"{cost:,.2f} {currency}".strip() if cost >= Decimal("0.01") else f"less than 0.01 {currency}".strip()
+    amount = f"{cost:,.2f}" if cost >= Decimal("0.01") else "less than 0.01"
+    return f"{amount} {settings.PRICE_CURRENCY}"
 
 
-def machine_text(machine: InstanceType, currency: str) -> str:
+def machine_text(machine: InstanceType) -> str:
     """A machine as the form offers it."""
-    price = price_text(machine.price_per_hour, currency)
+    price = price_text(machine.price_per_hour)
     return f"{machine.label} · {price} per hour" if price else machine.label
 
 

@@ -6,6 +6,7 @@ A value that cannot be read as its type raises ``ImproperlyConfigured`` and name
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -50,6 +51,14 @@ def number(name: str, default: int) -> int:
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list, without empty items."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def currency(name: str, default: str) -> str:
+    """A currency's code of ISO 4217: three capital letters."""
+    value = text(name, default)
+    if not re.fullmatch(r"[A-Z]{3}", value):
+        raise ImproperlyConfigured(f"{name} must be three letters of ISO 4217, such as EUR; it is {value!r}.")
+    return value
 
 
 def networks(name: str, values: list[str]) -> tuple[str, ...]:

@@ -133,6 +133,7 @@ STORAGE_ROOT = env.text("STORAGE_ROOT", (VAR_DIR / "storage").as_uri() if LAPTOP
 SOURCE_MAX_BYTES = env.number("SOURCE_MAX_BYTES", 50 * 1024 * 1024)
 JOB_LOG_HEAD_BYTES = env.number("JOB_LOG_HEAD_BYTES", 10 * 1024 * 1024)
 JOB_LOG_TAIL_BYTES = env.number("JOB_LOG_TAIL_BYTES", 90 * 1024 * 1024)
+PRICE_CURRENCY = env.currency("PRICE_CURRENCY", "EUR")
 DEFAULT_TRAINING_IMAGE = env.text("DEFAULT_TRAINING_IMAGE", "python:3.11-slim")
 FETCH_IMAGE = env.text("FETCH_IMAGE", "python:3.11-slim")
 GIT_IMAGE = env.text("GIT_IMAGE", "alpine/git:latest")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -67,4 +68,5 @@ def _machine_json(machine: InstanceType) -> dict[str, Any]:
         "gpu_count": machine.gpu_count,
         "gpu_type": machine.gpu_type or None,
         "price_per_hour": float(machine.price_per_hour),
+        "currency": settings.PRICE_CURRENCY,
     }

@@ -116,7 +116,9 @@ class TrainingJobSerializer(serializers.Serializer[Any]):
     queue_position = serializers.IntegerField(
         allow_null=True, help_text="Its place in the team's queue, from 1 on; null for what waits for no turn there."
     )
-    price_per_hour = serializers.FloatField(allow_null=True, help_text="Of its instance type when it was submitted.")
+    price_per_hour = serializers.FloatField(
+        allow_null=True, help_text="Of its instance type when it was submitted, in the currency of instance types."
+    )
     output_path = serializers.CharField()
     cost = serializers.FloatField(allow_null=True)
     observed_at = serializers.DateTimeField(allow_null=True)
@@ -156,6 +158,7 @@ class InstanceTypeSerializer(serializers.Serializer[Any]):
     gpu_count = serializers.IntegerField()
     gpu_type = serializers.CharField(allow_null=True)
     price_per_hour = serializers.FloatField()
+    currency = serializers.CharField(help_text="What the price is in, by ISO 4217; the same for all.")
 
 
 class JobEventSerializer(serializers.Serializer[Any]):

@@ -22,7 +22,7 @@ from jobs import charts, forms, log_pages, logs, metrics, outputs, presenters, s
 from jobs.api.views import download
 from jobs.models import TrainingJob
 from jobs.quota import QuotaExceeded, waiting_verdict
-from jobs.views.shared import came_from, fragment, here, live_page, seen_fragment
+from jobs.views.shared import came_from, fragment, here, live_page, repeatable, seen_fragment
 from platform_portal.errors import DomainError, invalid
 from tenants.context import TenantContext
 from tenants.idempotency import once
@@ -137,8 +137,10 @@ def rerun(request: HttpRequest, ctx: TenantContext, job_id: UUID) -> HttpRespons
     job = selectors.job_for_page(ctx, job_id)
     ctx.require(ctx.can_submit, "submit jobs")
 
+    wanted, left_out = repeatable(ctx, job)
+
     def produce() -> tuple[int, Any]:
-        payload = selectors.request_of(job) | {"name": selectors.free_name(ctx, job.name)}
+        payload = wanted | {"name": selectors.free_name(ctx, job.name)}
         return 201, str(services.job_submit(ctx=ctx, payload=payload).pk)
 
     key = request.POST.get("key", "")[:64]
@@ -149,6 +151,8 @@ def rerun(request: HttpRequest, ctx: TenantContext, job_id: UUID) -> HttpRespons
         messages.error(request, f"{job.name} could not be run again: {why}")
         return redirect("jobs:rerun_form", ctx.tenant.slug, job.pk)
     messages.success(request, f"Submitted again, as it was for {job.name}.")
+    if left_out:
+        messages.warning(request, left_out)
     return redirect("jobs:detail", ctx.tenant.slug, new_id)
 
 
@@ -191,11 +195,7 @@ def _overview(job: TrainingJob) -> dict[str, Any]:
     ]
     found = {"last_metrics": last, "compute": presenters.compute_text(job.spec.get("compute") or {})}
     if job.price_per_hour:
-        currency = job.tenant.cost_center.currency
-        found |= {
-            "price": presenters.price_text(job.price_per_hour, currency),
-            "cost": presenters.cost_text(job, currency),
-        }
+        found |= {"price": presenters.price_text(job.price_per_hour), "cost": presenters.cost_text(job)}
     return found
 
 

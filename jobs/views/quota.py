@@ -81,7 +81,7 @@ def answer(ctx: TenantContext, form: forms.SubmitForm) -> Answer:
         "" if verdict.outcome is Outcome.NOW else verdict.sentence,
         _advice(verdict.outcome, job.queue),
         _left(preview.limits, preview.held, [one.resource for one in verdict.exceeded], job.gpu_type),
-        presenters.price_text(job.price_per_hour, ctx.tenant.cost_center.currency) if job.price_per_hour else "",
+        presenters.price_text(job.price_per_hour) if job.price_per_hour else "",
     )
 
 

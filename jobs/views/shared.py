@@ -12,8 +12,10 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from jobs import live
+from jobs import live, selectors
+from jobs.models import TrainingJob
 from tenants.context import TenantContext
+from tenants.models import Role
 
 # The reconciler notes every few seconds that it has the cluster in view; this long without is worth a warning.
 STALE = timedelta(seconds=45)
@@ -78,3 +80,12 @@ def came_from(request: HttpRequest, ctx: TenantContext, otherwise: str) -> str:
     if after.startswith(ours) and url_has_allowed_host_and_scheme(after, allowed_hosts=None):
         return after
     return otherwise
+
+
+def repeatable(ctx: TenantContext, job: TrainingJob) -> tuple[dict[str, Any], str]:
+    """The request that makes the same job for whoever repeats it, and a sentence on what had to be left out."""
+    wanted = selectors.request_of(job)
+    if job.priority <= 0 or ctx.can(Role.LEAD):
+        return wanted, ""
+    del wanted["priority"]
+    return wanted, f"Without its priority {job.priority}: only a lead may put a job before others."

@@ -16,6 +16,7 @@ from jobs import forms, live, presenters, selectors, services, sources, spec
 from jobs.models import SourceArchive
 from jobs.quota import QuotaExceeded
 from jobs.views.quota import answer_fragments
+from jobs.views.shared import repeatable
 from platform_portal import api
 from platform_portal.errors import DomainError
 from tenants.context import TenantContext
@@ -75,7 +76,10 @@ def rerun_form(request: HttpRequest, ctx: TenantContext, job_id: UUID) -> HttpRe
     ctx.require(ctx.can_submit, "submit jobs")
     job = selectors.job_for_page(ctx, job_id)
     form = _form(ctx)
-    form.initial = forms.initial_of(selectors.request_of(job), job.spec.get("compute") or {}, form.sizes)
+    wanted, left_out = repeatable(ctx, job)
+    if left_out:
+        messages.warning(request, left_out)
+    form.initial = forms.initial_of(wanted, job.spec.get("compute") or {}, form.sizes)
     form.initial |= {"name": selectors.free_name(ctx, job.name), "key": forms.new_key()}
     return _page(request, ctx, form, job.source, again=job.name)
 
@@ -96,8 +100,7 @@ def preview(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
 
 
 def _form(ctx: TenantContext, *args: Any, **kwargs: Any) -> forms.SubmitForm:
-    currency = ctx.tenant.cost_center.currency
-    return forms.SubmitForm(*args, machines=selectors.machines(ctx), currency=currency, **kwargs)
+    return forms.SubmitForm(*args, machines=selectors.machines(ctx), **kwargs)
 
 
 def _accept(ctx: TenantContext, key: str, payload: dict[str, Any], source: SourceArchive | None) -> str:

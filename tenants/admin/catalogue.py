@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
@@ -72,6 +73,8 @@ class InstanceTypeForm(GuardedForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "price_per_hour" in self.fields:
+            self.fields["price_per_hour"].help_text = f"In {settings.PRICE_CURRENCY}. 0: no price is shown."
         for name, example in (
             ("node_selector", {"cloud.google.com/gke-accelerator": "nvidia-tesla-v100"}),
             ("tolerations", [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]),

@@ -1,5 +1,6 @@
 """What the team holds and may hold, who holds it, what it costs, and its wishes for more."""
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -76,6 +77,7 @@ def _page(request: HttpRequest, ctx: TenantContext, form: QuotaRequestForm, *, s
         "held": held,
         "requests": [(one, _may_withdraw(ctx, one)) for one in selectors.quota_requests_of(ctx)],
         "cost_center": selectors.cost_center_of(ctx),
+        "currency": settings.PRICE_CURRENCY,
         "monthly": held.hourly * HOURS_A_MONTH,
         "form": form,
         "may_ask": ctx.can_submit,

@@ -194,6 +194,7 @@ def test_a_team_sees_and_uses_the_machines_that_it_may(ours: Team, theirs: Team)
     assert listed[0] == {
         "name": "fast", "description": "For one team", "cpu_cores": 2, "memory_gb": 4, "gpu_count": 0, "gpu_type": None,
         "price_per_hour": 1.25,
+        "currency": "EUR",
     }  # fmt: skip
     assert [one["name"] for one in theirs.api.get("/v1/instance-types").json()] == ["gpu-1x-t4"]
     refused = submit(theirs, "a", compute="fast").json()["errors"]["compute"]

@@ -114,7 +114,7 @@ def test_a_team_that_holds_nothing_says_so(ours: Team) -> None:
 
 
 def test_usage_shows_bars_people_work_queue_and_cost(ours: Team, make_job: MakeJob) -> None:
-    from tenants.models import InstanceType, Tenant
+    from tenants.models import CostCenter, InstanceType, Tenant
 
     Tenant.objects.filter(pk=ours.tenant.pk).update(quota_gpu_types={"nvidia-a100": 4})
     InstanceType.objects.filter(name="gpu-1x-a100").update(price_per_hour="2.50")
@@ -129,6 +129,14 @@ def test_usage_shows_bars_people_work_queue_and_cost(ours: Team, make_job: MakeJ
     assert re.search(r"Waits for quota in this order .* later training job ours-member 60 8 0", page)
     assert "2.50 EUR an hour" in page and "1 825.00 EUR if it went on like this" in page.replace("\u202f", " ")
     assert "1 of 2 has no price" in page
+    # A budget in another currency stays in it, and is compared with nothing.
+    CostCenter.objects.update(currency="USD", monthly_budget=10)
+    page = text(ours.client("viewer").get("/t/ours/usage"))
+    assert "Monthly budget 10.00 USD" in page and "2.50 EUR an hour" in page and "over the budget" not in page
+    assert "The budget is in USD, prices are in EUR; nothing is converted." in page
+    CostCenter.objects.update(currency="EUR")
+    page = text(ours.client("viewer").get("/t/ours/usage"))
+    assert "over the budget" in page and "nothing is converted" not in page
 
 
 def test_a_grant_that_ends_shows_when_and_what_is_left_then(ours: Team) -> None:

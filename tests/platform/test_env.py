@@ -24,6 +24,8 @@ from platform_portal import env
         (env.words, None, []),
         (env.words, " a, b ,,c,", ["a", "b", "c"]),
         (lambda name: env.words(name, "d"), None, ["d"]),
+        (lambda name: env.currency(name, "EUR"), None, "EUR"),
+        (lambda name: env.currency(name, "EUR"), "USD", "USD"),
     ],
 )
 def test_a_setting_is_read_as_its_type(
@@ -37,7 +39,12 @@ def test_a_setting_is_read_as_its_type(
 
 @pytest.mark.parametrize(
     ("read", "given"),
-    [(env.flag, "maybe"), (lambda name: env.number(name, 5), "five"), (lambda name: env.number(name, 5), "")],
+    [
+        (env.flag, "maybe"),
+        (lambda name: env.number(name, 5), "five"),
+        (lambda name: env.number(name, 5), ""),
+        *((lambda name: env.currency(name, "EUR"), given) for given in ("", "eur", "EURO", "€", "EUR\n")),
+    ],
 )
 def test_what_is_not_its_type_is_refused_by_name(
     read: Callable[[str], Any], given: str, monkeypatch: pytest.MonkeyPatch

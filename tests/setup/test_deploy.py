@@ -129,6 +129,6 @@ def test_every_setting_is_documented_and_no_other():
     read = set()
     for file in ("settings.py", "laptop.py"):
         text = (ROOT / "platform_portal" / file).read_text()
-        read |= set(re.findall(r"env\.(?:text|flag|number|words|rates|networks)\(\s*\"([A-Z_]+)\"", text))
+        read |= set(re.findall(r"env\.(?:text|flag|number|words|rates|currency|networks)\(\s*\"([A-Z_]+)\"", text))
     documented = re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE)
     assert sorted(documented) == sorted(read)
