@@ -14,8 +14,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from tests.every_page import check
 from tests.pages.conftest import MakeJob
-from tests.pages.test_every_page import check
 from tests.personas import Team
 
 EVIL = '"><script>alert(1)</script>'

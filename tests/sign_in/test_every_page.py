@@ -52,7 +52,7 @@ def passwords(person: Any, settings: Settings) -> None:
     opened(client, "password/reset/", "password/reset/done/", "password/reset/key/done/")
     check(client.post("/accounts/password/reset/", {"email": "no address"}))
     client.post("/accounts/password/reset/", {"email": person.email})
-    link = re.search(r"/accounts/(password/reset/key/\S+)", mail.outbox[-1].body)
+    link = re.search(r"/accounts/(password/reset/key/\S+)", str(mail.outbox[-1].body))
     assert link is not None
     opened(client, "password/reset/key/1-wrong/")
     check(client.get(f"/accounts/{link[1]}", follow=True))
