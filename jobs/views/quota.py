@@ -77,8 +77,8 @@ def answer(ctx: TenantContext, form: forms.SubmitForm) -> Answer:
     return Answer(
         verdict.outcome.value,
         _headline(preview),
-        # What starts now needs no reason, and the headline has said it.
-        "" if verdict.outcome is Outcome.NOW else verdict.sentence,
+        # The headline has said that it starts now; this is why.
+        "The team's quota has room for it." if verdict.outcome is Outcome.NOW else verdict.sentence,
         _advice(verdict.outcome, job.queue),
         _left(preview.limits, preview.held, [one.resource for one in verdict.exceeded], job.gpu_type),
         presenters.price_text(job.price_per_hour) if job.price_per_hour else "",
