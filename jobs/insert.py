@@ -22,7 +22,7 @@ from jobs.models import JobEvent, TrainingJob
 from tenants.quotas import Room
 
 SHARDS = 64
-COLUMNS = [(field.column, field.attname) for field in TrainingJob._meta.concrete_fields]
+COLUMNS = [(str(field.column), field.attname) for field in TrainingJob._meta.concrete_fields]
 
 
 class Inserted(enum.Enum):
