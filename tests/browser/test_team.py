@@ -76,7 +76,8 @@ def test_no_means_no_and_the_keyboard_is_enough(page: Page) -> None:
 def test_a_member_asks_for_more_and_an_administrator_grants_it(page: Page) -> None:
     page.sign_in()
     page.open("/t/test/usage")
-    page.sees("of 100 cores")
+    # How many is another test's to change.
+    page.sees(" cores")
     page.click("#ask summary")
     page.type("[name=want-cpu]", "180")
     page.type("#id_reason", "Many seeds at once")
