@@ -12,9 +12,9 @@ from pathlib import PurePosixPath
 from django.conf import settings
 
 from jobs.models import TrainingJob
-from jobs.services import artifact_root
 from platform_portal import storage
 from platform_portal.errors import not_found
+from tenants.wishes import artifact_root
 
 
 @dataclass(frozen=True)

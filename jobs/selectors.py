@@ -8,7 +8,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import F, Q
-from django.utils import timezone
 
 from jobs import manifests, quota, tokens
 from jobs.models import LIVE, JobEvent, Status, TrainingJob
@@ -215,7 +214,7 @@ def parse_filter(params: Any, *, strict: bool) -> JobFilter:
     live = status == "live"
     if status and not live and status not in Status.values:
         if strict:
-            raise invalid({"status": [f"must be one of {', '.join(Status.values)}"]})
+            raise invalid({"status": [f"must be one of {', '.join(Status.values)}, or live"]})
         status = ""
     clean = {key: params.get(key, "").replace("\x00", "")[:150].strip() for key in ("owner", "name")}
     return JobFilter(status="" if live else status, live=live, **clean)
@@ -232,10 +231,3 @@ def _narrowed(jobs: Any, wanted: JobFilter) -> Any:
     if wanted.name:
         conditions &= Q(name__contains=wanted.name.lower())
     return jobs.filter(conditions)
-
-
-def elapsed(job: TrainingJob) -> float | None:
-    """Seconds that the job has run, or ran."""
-    if job.started_at is None:
-        return None
-    return ((job.completed_at or timezone.now()) - job.started_at).total_seconds()

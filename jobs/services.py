@@ -22,6 +22,7 @@ from tenants import audit, quotas
 from tenants.context import TenantContext
 from tenants.models import InstanceType, QuotaUsage, Role, Tenant
 from tenants.selectors.catalogue import instance_types
+from tenants.wishes import artifact_root
 
 
 def job_submit(*, ctx: TenantContext, payload: Mapping[str, Any]) -> TrainingJob:
@@ -135,11 +136,6 @@ def jobs_cancel(*, ctx: TenantContext, job_ids: list[UUID]) -> int:
 def rules_for(ctx: TenantContext, payload: Mapping[str, Any]) -> job_spec.Rules:
     """What the rules of a spec depend on; asks for the team's instance types only when the payload names one."""
     return _rules(ctx.tenant, _types_for(ctx, payload))
-
-
-def artifact_root(tenant: Tenant) -> str:
-    """Where the tenant's jobs write unless they say otherwise."""
-    return tenant.artifact_root or storage.join(settings.STORAGE_ROOT, "artifacts", tenant.slug)
 
 
 def _submit_under_lock(ctx: TenantContext, job: TrainingJob) -> Inserted:
