@@ -11,6 +11,7 @@ answered, and whoever acts on the row commits after it: where theirs is on disk,
 """
 
 import enum
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -75,4 +76,8 @@ def _flush() -> None:
 
 def _json(row: Mapping[str, Any]) -> str:
     # Decimals as text: JSON's own numbers would round them.
-    return orjson.dumps(row, default=str).decode()
+    try:
+        return orjson.dumps(row, default=str).decode()
+    except TypeError:
+        # A whole number beyond 64 bits, which only the slower encoder writes.
+        return json.dumps(row, default=str)

@@ -1,15 +1,12 @@
 """What a job wrote: listed and read below its own output path, and nowhere else.
 
 The portal reads with its own credentials, so it opens only what lies below the team's artifact root: a job that names another
-place to write to must not make the portal read that place for it. On the laptop's cluster, whose one user owns every file a job
-can name, ``file://`` is open too.
+place to write to must not make the portal read that place for it.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-
-from django.conf import settings
 
 from jobs.models import TrainingJob
 from platform_portal import storage
@@ -46,4 +43,4 @@ def _readable(job: TrainingJob) -> bool:
     path, root = job.output_path.rstrip("/") + "/", artifact_root(job.tenant).rstrip("/") + "/"
     if ".." in PurePosixPath(path).parts:
         return False
-    return path.startswith(root) or (settings.CLUSTER_IS_LOCAL and path.startswith("file://"))
+    return path.startswith(root)

@@ -6,13 +6,17 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
+from tenants.models.fields import ShapedJSONField
 from tenants.models.tenant import GPU_TYPE, Tenant, validate_code, validate_label_syntax
 
 
 def validate_tolerations(value: Any) -> None:
     """A list of Kubernetes tolerations."""
-    known = {"key", "operator", "value", "effect", "tolerationSeconds"}
-    if not isinstance(value, list) or not all(isinstance(one, dict) and set(one) <= known for one in value):
+    known = {"key": str, "operator": str, "value": str, "effect": str, "tolerationSeconds": int}
+    good = isinstance(value, list) and all(
+        isinstance(one, dict) and all(type(part) is known.get(name) for name, part in one.items()) for one in value
+    )
+    if not good:
         raise ValidationError('Write [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}].')
 
 
@@ -35,8 +39,8 @@ class InstanceType(models.Model):
     memory_gb = models.PositiveIntegerField("memory (GB)", validators=[MinValueValidator(1), MaxValueValidator(768)])
     gpu_count = models.PositiveIntegerField("GPUs", default=0, validators=[MaxValueValidator(8)])
     gpu_type = models.CharField("GPU type", max_length=63, blank=True)
-    node_selector = models.JSONField(default=dict, blank=True, validators=[validate_node_selector])
-    tolerations = models.JSONField(default=list, blank=True, validators=[validate_tolerations])
+    node_selector = ShapedJSONField(default=dict, blank=True, validators=[validate_node_selector])
+    tolerations = ShapedJSONField(default=list, blank=True, validators=[validate_tolerations])
     price_per_hour = models.DecimalField(max_digits=10, decimal_places=4, default=0, validators=[MinValueValidator(0)])
     is_active = models.BooleanField("offered", default=True)
     # No team named: every team may use it.

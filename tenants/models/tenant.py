@@ -10,6 +10,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from tenants import slugs
+from tenants.models.fields import ShapedJSONField
 
 
 def validate_slug(value: str) -> None:
@@ -116,13 +117,13 @@ class Tenant(models.Model):
         help_text="Where jobs write by default, such as s3://bucket/team. Empty: the platform's.",
     )
     pod_security = models.CharField(max_length=10, choices=PodSecurity, default=PodSecurity.BASELINE)
-    labels = models.JSONField(
+    labels = ShapedJSONField(
         "namespace labels", default=dict, blank=True, validators=[validate_labels], help_text="As a JSON object."
     )
     quota_cpu = models.PositiveIntegerField("CPU cores", default=100)
     quota_memory_gib = models.PositiveIntegerField("memory (GiB)", default=200)
     quota_gpus = models.PositiveIntegerField("GPUs", default=10)
-    quota_gpu_types = models.JSONField(
+    quota_gpu_types = ShapedJSONField(
         "GPUs per type",
         default=dict,
         blank=True,

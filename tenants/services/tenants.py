@@ -163,7 +163,11 @@ def _problems(given: Mapping[str, Any]) -> Fields:
 def _root_problem(root: str) -> str | None:
     """The portal reads below it with its own credentials, so it must not be a folder of the portal's machine."""
     schemes = (*SCHEMES, "file") if settings.CLUSTER_IS_LOCAL else SCHEMES
-    parts = urlsplit(root)
+    try:
+        parts = urlsplit(root)
+    except ValueError:
+        # A host in brackets that is none.
+        parts = urlsplit("")
     if parts.scheme not in schemes or not (parts.netloc or parts.scheme == "file") or ".." in parts.path.split("/"):
         return f"must be a place such as {schemes[0]}://bucket/team ({', '.join(schemes)})"
     return None

@@ -10,7 +10,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from jobs import tokens
 from jobs.models import JobEvent, JobLog, JobLogChunk, TrainingJob
-from tenants.models import IdempotencyRecord
+from tenants.models import IdempotencyRecord, Tenant
 from tests.personas import Team, api_client
 
 URL = "/v1/jobs/training"
@@ -286,6 +286,7 @@ def test_what_a_job_wrote_is_listed_and_downloaded_and_nothing_else(ours: Team, 
     (tmp_path / "out" / "sub" / "a.txt").write_text("a")
     (tmp_path / "secret").write_text("secret")
     (tmp_path / "out" / "link").symlink_to(tmp_path / "secret")
+    Tenant.objects.update(artifact_root=f"file://{tmp_path}")
     job_id = submit(ours, model_output_path=f"file://{tmp_path}/out/").json()["id"]
     listed = ours.api.get(f"{URL}/{job_id}/files").json()
     assert [file["path"] for file in listed["files"]] == ["model.bin", "sub/a.txt"]
@@ -347,3 +348,10 @@ def test_the_log_of_a_job_that_never_ran_is_empty_and_complete_once_it_ended(our
     ours.api.delete(f"{URL}/{job_id}")
     assert ours.api.get(f"{URL}/{job_id}/logs")["X-Log-Complete"] == "true"
     assert io.BytesIO(answer.content).read() == b""
+
+
+def test_a_whole_number_of_any_size_is_a_hyperparameter(ours: Team) -> None:
+    many = 10**30
+    answer = ours.api.post("/v1/jobs/training", {"name": "a", "hyperparameters": {"seed": many}}, format="json")
+    assert answer.status_code == 201 and answer.json()["spec"]["hyperparameters"]["seed"] == many
+    assert TrainingJob.objects.get(name="a").spec["hyperparameters"] == {"seed": many}

@@ -369,7 +369,7 @@ def test_a_page_s_job_is_the_team_s(ours: Team, theirs: Team) -> None:
     [
         ("s3://team/root/{id}/", False, True), ("s3://team/root", False, True), ("s3://team/rooted/x", False, False),
         ("s3://other/x", False, False), ("s3://team/root/../secret", False, False), ("file:///etc", False, False),
-        ("file:///etc", True, True), ("s3://other/x", True, False), ("file:///a/../etc", True, False),
+        ("file:///etc", True, False), ("s3://other/x", True, False), ("file:///a/../etc", True, False),
     ],
 )  # fmt: skip
 def test_the_portal_reads_below_the_team_s_root_only(
@@ -384,6 +384,14 @@ def test_the_portal_reads_below_the_team_s_root_only(
             [], note=f"The platform opens files only below the team's artifact root, {artifact_root(job.tenant)}."
         )
         assert refused(outputs.content, job=job, path="x").http_status == 404
+
+
+def test_another_team_s_files_stay_theirs_on_the_laptop_too(ours: Team, theirs: Team, settings: Settings) -> None:
+    settings.CLUSTER_IS_LOCAL = True
+    secret = submit(theirs)
+    job = submit(ours, name="curious", model_output_path=secret.output_path.replace("s3://", "file://"))
+    assert job.output_path == secret.output_path and outputs.files(job).files == [] and outputs.files(job).note
+    assert refused(outputs.content, job=job, path="model.bin").http_status == 404
 
 
 def test_a_job_that_wrote_nothing_has_no_files(ours: Team) -> None:

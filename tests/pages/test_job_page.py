@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from jobs import metrics, presenters
 from jobs.models import JobEvent, TrainingJob
-from tenants.models import ClusterContact
+from tenants.models import ClusterContact, Tenant
 from tests.pages.conftest import MakeJob
 from tests.pages.test_job_list import poll_url
 from tests.personas import Team
@@ -167,6 +167,7 @@ def test_files_are_listed_and_downloaded_and_nothing_else(ours: Team, make_job: 
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "mödel 1.bin").write_bytes(b"\x00\x01")
     (tmp_path / "secret").write_text("no")
+    Tenant.objects.update(artifact_root=tmp_path.as_uri())
     job = make_job(output_path=folder.as_uri() + "/")
     client, address = ours.client("viewer"), f"/t/ours/jobs/{job.pk}/files"
     page = client.get(address).content.decode()

@@ -91,9 +91,16 @@ BAD: list[tuple[Json, list[str]]] = [
     ({"quota": {"cpu": 10**12}}, ["quota.cpu"]),
     ({"labels": {"tenant": "x"}}, ["labels"]),
     ({"labels": ["a"]}, ["labels"]),
+    # What Django takes for empty, and so for right.
+    ({"labels": []}, ["labels"]),
+    ({"labels": ""}, ["labels"]),
+    ({"quota": {"gpu_types": []}}, ["quota.gpu_types"]),
+    ({"quota": {"gpu_types": ""}}, ["quota.gpu_types"]),
     ({"pod_security": "privileged"}, ["pod_security"]),
     ({"artifact_root": "https://example.com/x"}, ["artifact_root"]),
     ({"artifact_root": "s3://bucket/../x"}, ["artifact_root"]),
+    ({"artifact_root": "s3://[::1"}, ["artifact_root"]),
+    ({"artifact_root": "http://[::1"}, ["artifact_root"]),
     ({"is_active": "yes"}, ["is_active"]),
     ({"colour": "blue"}, ["colour"]),
 ]  # fmt: skip
@@ -165,6 +172,16 @@ def test_deactivating_stops_submissions_and_keeps_history(admin: APIClient, ours
     assert (still["spec"]["name"], still["status"]) == ("a", "pending")
     assert admin.patch("/v1/tenants/ours", {"is_active": True}, format="json").status_code == 200
     assert ours.api.post("/v1/jobs/training", job | {"name": "b"}, format="json").status_code == 201
+
+
+def test_null_is_what_a_team_has_by_default(admin: APIClient) -> None:
+    made = admin.post(
+        "/v1/tenants", {"slug": "new", "name": "New", "labels": None, "quota": {"gpu_types": None}}, format="json"
+    )
+    assert (made.status_code, made.json()["labels"], made.json()["quota"]["gpu_types"]) == (201, {}, {}), made.content
+    admin.patch("/v1/tenants/new", {"labels": {"a": "b"}, "quota": {"gpu_types": {"nvidia-a100": 1}}}, format="json")
+    changed = admin.patch("/v1/tenants/new", {"labels": None, "quota": {"gpu_types": None}}, format="json")
+    assert (changed.status_code, changed.json()["labels"], changed.json()["quota"]["gpu_types"]) == (200, {}, {})
 
 
 @pytest.mark.parametrize("confirm", ["", "New", "new ", 7, None])
