@@ -137,7 +137,7 @@ TABLE: dict[str, dict[str, Row]] = {
     # Whatever does not confirm gets the question.
     "tenants:usage_withdraw": UNKNOWN | {"POST": page(SIGN_IN, 403, 200, 200, 404, 200)},
     "tenants:members": UNKNOWN | READ | {"POST": page(SIGN_IN, 403, 403, 400, 404, 400)},
-    "tenants:member_role": UNKNOWN | {"POST": page(SIGN_IN, 403, 403, "/t/ours/members", 404, "/t/ours/members")},
+    "tenants:member_role": UNKNOWN | {"POST": page(SIGN_IN, 403, 403, 400, 404, 400)},
     "tenants:member_remove": UNKNOWN | {"POST": page(SIGN_IN, 403, 403, 200, 404, 200)},
     "tenants:tokens": UNKNOWN | READ | {"POST": page(SIGN_IN, 400, 400, 400, 404, 400)},
     "tenants:tokens_revoke": UNKNOWN | {"POST": page(SIGN_IN, 404, 404, 404, 404, 404)},

@@ -53,6 +53,13 @@ class AccountAdapter(DefaultAccountAdapter):
         # What no address can be found for shares one count: it is limited rather than let through.
         return origin.client_address(request) or "::"
 
+    def is_safe_url(self, url: str | None) -> bool:
+        """Where to go next, from anybody's link: what cannot be read as an address is none."""
+        try:
+            return bool(super().is_safe_url(url))
+        except ValueError:
+            return False
+
     def validation_error(self, code: str, *args: Any) -> Exception:
         if code == TOO_MANY:
             return ImmediateHttpResponse(locked(self.request, self._waiting()))

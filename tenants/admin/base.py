@@ -15,7 +15,8 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import NestedObjects, unquote
-from django.core.exceptions import PermissionDenied
+from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Page, Paginator
 from django.db import models, router, transaction
 from django.forms.models import BaseModelFormSet
@@ -26,6 +27,7 @@ from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from platform_portal import safejson
 from tenants import audit
 from tenants.models import AuditEntry, Tenant
 
@@ -44,6 +46,50 @@ def shown_once(column: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         return kept[column.__name__]
 
     return remembering
+
+
+class JSONField(forms.JSONField):
+    """JSON that can be stored: nested too deeply, it is an error of the field and not the end of the request."""
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            found = super().to_python(value)
+        except RecursionError:
+            raise ValidationError(f"must not be nested deeper than {safejson.MAX_DEPTH} levels") from None
+        except ValueError:
+            # Python reads no whole number of thousands of digits.
+            raise ValidationError("must not hold a whole number of more than 300 digits") from None
+        if why := safejson.problem(found):
+            raise ValidationError(why)
+        return found
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        try:
+            return super().bound_data(data, initial)
+        except (RecursionError, ValueError):
+            return forms.fields.InvalidJSONInput(data)
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return super().has_changed(initial, data)
+        except (RecursionError, ValueError, ValidationError):
+            return True
+
+
+class _AnyChoice:
+    """Shows a form again that came with a key which cannot be one; the field says that it is no choice."""
+
+    def optgroups(self, name: str, value: list[str], attr: Any = None) -> Any:
+        to_python = self.choices.queryset.model._meta.pk.to_python  # type: ignore[attr-defined]
+        return super().optgroups(name, [one for one in value if _reads(to_python, one)], attr)  # type: ignore[misc]
+
+
+class OneOfMany(_AnyChoice, AutocompleteSelect):
+    """A search for one."""
+
+
+class SomeOfMany(_AnyChoice, AutocompleteSelectMultiple):
+    """A search for several."""
 
 
 class GuardedForm(forms.ModelForm):
@@ -137,7 +183,8 @@ class AuditedAdmin(ModelAdmin):
     list_filter_submit = True
     formfield_overrides = {
         models.JSONField: {
-            "widget": UnfoldAdminTextareaWidget(attrs={"rows": 3, "class": "code", "spellcheck": "false"})
+            "form_class": JSONField,
+            "widget": UnfoldAdminTextareaWidget(attrs={"rows": 3, "class": "code", "spellcheck": "false"}),
         }
     }
 
@@ -208,6 +255,18 @@ class AuditedAdmin(ModelAdmin):
 
     def history_of(self, obj: Any) -> "models.QuerySet[AuditEntry]":
         return AuditEntry.objects.filter(action__startswith=f"{self.kind}.", target_id=str(obj.pk))
+
+    # ---- forms that hold what no form of ours sent
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs.setdefault("widget", OneOfMany(db_field, self.admin_site, using=kwargs.get("using")))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs.setdefault("widget", SomeOfMany(db_field, self.admin_site, using=kwargs.get("using")))
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     # ---- several at once
 
@@ -290,3 +349,11 @@ def change_of(entry: AuditEntry) -> str:
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _reads(to_python: Callable[[Any], Any], value: Any) -> bool:
+    try:
+        to_python(value)
+    except ValidationError:
+        return False
+    return "\x00" not in str(value)

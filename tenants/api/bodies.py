@@ -1,10 +1,11 @@
-"""Reading a JSON object by its fields' types: every bad or unknown field is named at once."""
+"""Reading a JSON object by its fields' types: every bad or unknown field is named at once, as is one that no database keeps."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from rest_framework.request import Request
 
+from platform_portal import safejson
 from platform_portal.api import json_object
 from platform_portal.errors import invalid
 
@@ -28,6 +29,8 @@ def read(request: Request, types: Mapping[str, type], *, required: tuple[str, ..
             errors[name] = [MUST_BE[types[name]]]
         elif types.get(name) is list and not all(isinstance(one, str) for one in value):
             errors[name] = ["must be a list of texts"]
+        elif name in types and (found := safejson.problem(value)):
+            errors[name] = [found]
     if errors:
         raise invalid(errors)
     return given

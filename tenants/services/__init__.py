@@ -2,7 +2,7 @@
 
 from tenants.services.cost_centers import cost_center_create, cost_center_update
 from tenants.services.exchange import Exchanged, token_exchange
-from tenants.services.members import member_add, member_put, member_remove, member_set, member_unset
+from tenants.services.members import member_add, member_change, member_put, member_remove, member_set, member_unset
 from tenants.services.notifications import notification_open, notifications_read, notify
 from tenants.services.quota_requests import quota_request_create, quota_request_decide, quota_request_withdraw
 from tenants.services.service_accounts import (
@@ -24,6 +24,7 @@ __all__ = [
     "cost_center_create",
     "cost_center_update",
     "member_add",
+    "member_change",
     "member_put",
     "member_remove",
     "member_set",

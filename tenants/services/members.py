@@ -86,11 +86,18 @@ def member_put(*, ctx: TenantContext, username: str, role: str) -> Membership:
             if not user.is_active:
                 raise invalid({"username": ["this account is not active"]})
             return _add(ctx, ctx.tenant, user, role, "")
-        if known.role != role:
-            _require_own(known, user)
-            if role != Role.LEAD:
-                _require_another_lead(ctx, known)
-        return _change(ctx, ctx.tenant, known, user, role, known.source)
+        return _change_role(ctx, known, role)
+
+
+def member_change(*, ctx: TenantContext, username: str, role: str) -> Membership:
+    """Another role for somebody who is in the team; a 404 for whoever is not."""
+    _require_lead(ctx)
+    if problems := _role_problems(role):
+        raise invalid(problems)
+    with transaction.atomic():
+        _lock(ctx.tenant)
+        _require_still_lead(ctx)
+        return _change_role(ctx, _member(ctx, username), role)
 
 
 def member_remove(*, ctx: TenantContext, username: str) -> None:
@@ -99,13 +106,26 @@ def member_remove(*, ctx: TenantContext, username: str) -> None:
     with transaction.atomic():
         _lock(ctx.tenant)
         _require_still_lead(ctx)
-        found = Membership.objects.filter(tenant=ctx.tenant, user__username=_storable(username))
-        known = found.select_related("user").first()
-        if known is None:
-            raise not_found("member of this team")
+        known = _member(ctx, username)
         _require_own(known, known.user)
         _require_another_lead(ctx, known)
         _remove(ctx, ctx.tenant, known, known.user)
+
+
+def _member(ctx: TenantContext, username: str) -> Membership:
+    found = Membership.objects.filter(tenant=ctx.tenant, user__username=_storable(username))
+    known = found.select_related("user").first()
+    if known is None:
+        raise not_found("member of this team")
+    return known
+
+
+def _change_role(ctx: TenantContext, known: Membership, role: str) -> Membership:
+    if known.role != role:
+        _require_own(known, known.user)
+        if role != Role.LEAD:
+            _require_another_lead(ctx, known)
+    return _change(ctx, ctx.tenant, known, known.user, role, known.source)
 
 
 def _add(by: By, tenant: Tenant, user: "User", role: str, source: str) -> Membership:

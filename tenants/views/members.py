@@ -38,10 +38,11 @@ def members(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
 def member_role(request: HttpRequest, ctx: TenantContext) -> HttpResponse:
     name, role = posted(request, "username"), posted(request, "role")
     try:
-        services.member_put(ctx=ctx, username=name, role=role)
+        services.member_change(ctx=ctx, username=name, role=role)
         messages.success(request, f"{name} is {role} now.")
     except DomainError as error:
-        if error.http_status == 403:
+        # The list offers only its people and the roles there are: what else comes did not come from it.
+        if error.http_status in (400, 403, 404):
             raise
         say(request, error)
     return redirect("tenants:members", ctx.tenant.slug)

@@ -35,8 +35,8 @@ def asked(
 
 
 def posted(request: HttpRequest, name: str) -> str:
-    """A field of a form that is only a button; what no database keeps is left out of it."""
-    return request.POST.get(name, "").replace("\x00", "")
+    """A field of a form that is only a button; what no database keeps is replaced, so that it names nothing else."""
+    return request.POST.get(name, "").replace("\x00", "\ufffd")
 
 
 def say(request: HttpRequest, error: DomainError) -> None:

@@ -77,6 +77,42 @@ def test_a_role_rule_gives_one_thing(admin: Admin, ours: Team) -> None:
     assert last("role-rule.create").after["platform_admin"] is True
 
 
+DEEP = "[" * 20_000
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("tenants/tenant/{}/change/", "labels"),
+        ("tenants/instancetype/cpu-1x/change/", "node_selector"),
+        ("tenants/instancetype/cpu-1x/change/", "tolerations"),
+        ("tenants/instancetype/add/", "tolerations"),
+    ],
+)
+@pytest.mark.parametrize("value", [DEEP, DEEP + "]" * 20_000, "[" * 40 + "]" * 40, "9" * 5000])
+def test_json_that_cannot_be_kept_is_an_error_of_its_field(
+    admin: Admin, ours: Team, path: str, field: str, value: str
+) -> None:
+    answer = admin.save(path.format(ours.tenant.pk), **{field: value})
+    assert answer.status_code == 200 and answer.context["adminform"].form.errors[field]
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("tenants/rolerule/add/", "tenant"),
+        ("tenants/membership/add/", "user"),
+        ("tenants/serviceaccount/add/", "tenant"),
+        ("tenants/instancetype/add/", "tenants"),
+        ("tenants/tenant/add/", "cost_center"),
+    ],
+)
+@pytest.mark.parametrize("key", ["x", "1\x00", "9" * 30])
+def test_a_key_that_is_none_is_an_error_of_its_field(admin: Admin, ours: Team, path: str, field: str, key: str) -> None:
+    answer = admin.save(path, **{field: key})
+    assert answer.status_code == 200 and answer.context["adminform"].form.errors[field]
+
+
 def test_an_issuers_rules_are_written_down_one_by_one(admin: Admin, ours: Team) -> None:
     from tenants.models import IssuerRule, ServiceAccount, TrustedIssuer
 

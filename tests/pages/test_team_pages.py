@@ -237,6 +237,28 @@ def test_a_lead_adds_changes_and_removes(ours: Team) -> None:
     assert "nina is not in the team any more." in text(answer)
 
 
+@pytest.mark.parametrize(
+    ("form", "status", "why"),
+    [
+        ({"username": "nina", "role": "lead"}, 404, "member of this team"),
+        ({"username": "nobody", "role": "lead"}, 404, "member of this team"),
+        ({"username": "ours-viewer\x00", "role": "lead"}, 404, "member of this team"),
+        ({"username": "ours-viewer", "role": "lead\x00"}, 400, "must be one of"),
+        ({"username": "ours-viewer"}, 400, "must be one of"),
+    ],
+)
+def test_a_change_of_role_adds_nobody_and_takes_no_other_role(
+    ours: Team, form: dict[str, str], status: int, why: str
+) -> None:
+    from tenants.models import Membership
+
+    get_user_model().objects.create_user("nina", password="x")
+    before = set(Membership.objects.values_list("user__username", "role"))
+    answer = ours.client("lead").post("/t/ours/members/role", form)
+    assert answer.status_code == status and why in text(answer)
+    assert set(Membership.objects.values_list("user__username", "role")) == before
+
+
 def test_an_unknown_person_is_told_to_be_unknown_and_how_accounts_come_to_be(ours: Team) -> None:
     answer = ours.client("lead").post("/t/ours/members", {"who": "new@example.com", "role": "member"})
     assert answer.status_code == 400

@@ -2,6 +2,7 @@
 
 import re
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -26,6 +27,22 @@ PASSWORD = "a-good-old-password"
 def person(db: None) -> Any:
     cache.clear()
     return get_user_model().objects.create_user("ada", email="ada@example.com", password=PASSWORD)
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "//[", "http://a]b/", "http://\u2100.com/"])
+def test_a_next_that_cannot_be_read_is_none(person: Any, address: str) -> None:
+    for path in ("/accounts/login/", "/accounts/logout/", "/admin/login/"):
+        for is_in in (False, True):
+            client = Client()
+            if is_in:
+                client.force_login(person)
+            there = f"{path}?{urlencode({'next': address})}"
+            for answer in (client.get(there, follow=True), client.post(there, {"next": address}, follow=True)):
+                assert answer.status_code == (403 if is_in and "admin" in path else 200), (path, is_in)
+    client = Client()
+    form = {"login": "ada", "password": PASSWORD, "next": address}
+    answer = client.post(f"/accounts/login/?{urlencode({'next': address})}", form)
+    assert answer.status_code == 302 and answer["Location"].startswith("/") and "[" not in answer["Location"]
 
 
 def test_every_template_is_rendered_and_every_page_keeps_the_content_policy(

@@ -71,6 +71,8 @@ def test_another_actor_s_key_does_not_show_what_was_made(ours: Team) -> None:
         ({"name": "x", "expires_in_days": True}, ["expires_in_days"]),
         ({"name": "x", "user": "root", "is_demo": True}, ["is_demo", "user"]),
         ({"name": "x", "kind": "service"}, ["service_account"]),
+        ({"name": "x", "kind": "service", "service_account": "a\x00b"}, ["service_account"]),
+        ({"name": "\x00", "kind": "a\x00b", "scopes": ["\x00"]}, ["kind", "name", "scopes"]),
     ],
 )
 def test_a_bad_body_names_its_fields(ours: Team, body: Any, fields: list[str]) -> None:

@@ -94,5 +94,7 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
+    except RecursionError as exc:
+        raise CommandError(f"The JSON {text[:20]}… is nested too deeply.") from exc
     except ValueError as exc:
         raise CommandError(f"{text!r} is not JSON: {exc}") from exc
