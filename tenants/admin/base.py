@@ -79,7 +79,7 @@ class JSONField(forms.JSONField):
 class _AnyChoice:
     """Shows a form again that came with a key which cannot be one; the field says that it is no choice."""
 
-    def optgroups(self, name: str, value: list[str], attr: Any = None) -> Any:
+    def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
         to_python = self.choices.queryset.model._meta.pk.to_python  # type: ignore[attr-defined]
         return super().optgroups(name, [one for one in value if _reads(to_python, one)], attr)  # type: ignore[misc]
 

@@ -13,7 +13,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
 
 from tenants import audit
-from tenants.admin.base import AuditedAdmin, GuardedForm, ReadOnlyAdmin, moment
+from tenants.admin.base import AuditedAdmin, GuardedForm, JSONField, ReadOnlyAdmin, moment
 from tenants.context import TenantContext
 from tenants.models import SCOPES, ApiToken, IssuerRule, Role, ServiceAccount, SigningKey, TrustedIssuer
 from tenants.services import token_revoke
@@ -129,6 +129,7 @@ class IssuerRuleForm(GuardedForm):
     class Meta:
         model = IssuerRule
         fields = ("claims", "service_account", "scopes", "order", "is_active")
+        field_classes = {"claims": JSONField}
         widgets = {"claims": UnfoldAdminTextareaWidget(attrs={"rows": 3, "class": "code", "spellcheck": "false"})}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -126,6 +126,8 @@ def test_an_issuers_rules_are_written_down_one_by_one(admin: Admin, ours: Team) 
         "rules-0-is_active": "on",
     }
     values = {"name": "github", "issuer": "https://ci.example.com", "audience": "ml"}
+    deep = admin.save("tenants/trustedissuer/add/", **values, **rule | {"rules-0-claims": DEEP})
+    assert deep.status_code == 200 and b"nested" in deep.content and not TrustedIssuer.objects.exists()
     open_door = admin.save("tenants/trustedissuer/add/", **values, **rule | {"rules-0-claims": '{"sub": ""}'})
     assert open_door.status_code == 200 and "at least one claim" in open_door.content.decode()
     assert admin.save("tenants/trustedissuer/add/", **values, **rule).status_code == 302
