@@ -367,8 +367,8 @@ def test_a_page_s_job_is_the_team_s(ours: Team, theirs: Team) -> None:
 @pytest.mark.parametrize(
     ("path", "local", "readable"),
     [
-        ("s3://team/root/{id}/", False, True), ("s3://team/root", False, True), ("s3://team/rooted/x", False, False),
-        ("s3://other/x", False, False), ("s3://team/root/../secret", False, False), ("file:///etc", False, False),
+        ("s3://team/base/{id}/", False, True), ("s3://team/base", False, True), ("s3://team/baseed/x", False, False),
+        ("s3://other/x", False, False), ("s3://team/base/../secret", False, False), ("file:///etc", False, False),
         ("file:///etc", True, False), ("s3://other/x", True, False), ("file:///a/../etc", True, False),
     ],
 )  # fmt: skip
@@ -376,7 +376,7 @@ def test_the_portal_reads_below_the_team_s_root_only(
     ours: Team, settings: Settings, path: str, local: bool, readable: bool
 ) -> None:
     job = submit(ours)
-    job.tenant.artifact_root, settings.CLUSTER_IS_LOCAL = "s3://team/root", local
+    job.tenant.artifact_root, settings.CLUSTER_IS_LOCAL = "s3://team/base", local
     job.output_path = path.format(id=job.pk)
     assert outputs._readable(job) is readable
     if not readable:

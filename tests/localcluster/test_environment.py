@@ -59,16 +59,16 @@ def test_references_expand_as_in_kubernetes(text: str, wanted: str) -> None:
 
 
 DIRECTORIES = [
-    ("", "/pod/root"),
-    ("/app", "/pod/root/app"),
+    ("", "/pod/files"),
+    ("/app", "/pod/files/app"),
     ("/workspace", "/real/ws"),
     ("/workspace/sub", "/real/ws/sub"),
-    ("/workspaces", "/pod/root/workspaces"),
-    ("/../../etc", "/pod/root/etc"),
-    ("relative", "/pod/root/relative"),
+    ("/workspaces", "/pod/files/workspaces"),
+    ("/../../etc", "/pod/files/etc"),
+    ("relative", "/pod/files/relative"),
 ]
 
 
 @pytest.mark.parametrize(("wanted", "real"), DIRECTORIES)
 def test_a_working_directory_lies_in_a_volume_or_in_the_pods_own_folder(wanted: str, real: str) -> None:
-    assert str(working_directory(wanted, Path("/pod/root"), {"/workspace": "/real/ws"})) == real
+    assert str(working_directory(wanted, Path("/pod/files"), {"/workspace": "/real/ws"})) == real
